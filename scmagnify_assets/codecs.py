@@ -1,0 +1,161 @@
+"""Core's values as tables and artefacts, and back: one pair of functions per asset.
+
+An encoder returns frames with the body columns that ``tables.py`` declares and, where a value does not fit a table,
+files. Files are h5mu and safetensors, never pickle. Storage itself is the lakehouse's business.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scmagnify_core.activity import Activity
+from scmagnify_core.dataset import Dataset
+from scmagnify_core.diffusion import DiffusionOperators
+from scmagnify_core.methods.granger.config import GrangerConfig
+from scmagnify_core.methods.granger.training import TrainingResult
+from scmagnify_core.network import MultiscaleNetwork, Network
+from scmagnify_core.prior import PriorNetwork
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What goes to storage: tables by name, files by name (content or path)."""
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    artifacts: Mapping[str, bytes | Path] = field(default_factory=dict)
+
+
+class Stored(Protocol):
+    """One materialization in storage."""
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Rows of a table that this materialization wrote."""
+
+    def artifact(self, name: str) -> Path:
+        """Path of a file that this materialization wrote."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How the value of one asset is stored; ``folder`` is scratch space for files."""
+
+    encode: Callable[[Any, Path], Encoded]
+    decode: Callable[[Stored], Any]
+
+
+def _encode_dataset(value: Dataset, folder: Path) -> Encoded:
+    path = folder / "dataset.h5mu"
+    value.write(path)
+    return Encoded({"cells": value.cells_table(), "genes": value.genes_table()}, {path.name: path})
+
+
+def _encode_operators(value: DiffusionOperators, folder: Path) -> Encoded:
+    from safetensors.numpy import save
+
+    matrix = value.transition
+    content = save(
+        {
+            "transition.data": matrix.data,
+            "transition.indices": matrix.indices.astype(np.int64),
+            "transition.indptr": matrix.indptr.astype(np.int64),
+            "lagged": np.ascontiguousarray(value.lagged),
+        },
+        metadata={"sources": json.dumps(value.sources)},
+    )
+    return Encoded(artifacts={"operators.safetensors": content})
+
+
+def _decode_operators(stored: Stored) -> DiffusionOperators:
+    from safetensors import safe_open
+
+    with safe_open(stored.artifact("operators.safetensors"), framework="numpy") as file:
+        lagged = file.get_tensor("lagged")
+        parts = tuple(file.get_tensor(f"transition.{part}") for part in ("data", "indices", "indptr"))
+        sources = tuple(json.loads(file.metadata()["sources"]))
+    return DiffusionOperators(sparse.csr_matrix(parts, shape=(len(lagged), len(lagged))), lagged, sources)
+
+
+def _encode_model(value: TrainingResult, folder: Path) -> Encoded:
+    from safetensors.torch import save
+
+    about = {
+        "config": value.config.model_dump_json(),
+        "seed": str(value.seed),
+        "best_epoch": str(value.best_epoch),
+        "stopped_by": value.stopped_by,
+    }
+    # Device and run time stay out of the file: its hash tells whether the model is the same.
+    return Encoded({"training_history": value.history}, {"weights.safetensors": save(value.weights, metadata=about)})
+
+
+def _decode_model(stored: Stored) -> TrainingResult:
+    from safetensors import safe_open
+
+    with safe_open(stored.artifact("weights.safetensors"), framework="pt") as file:
+        about = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    return TrainingResult(
+        weights=weights,
+        history=stored.table("training_history"),
+        seed=int(about["seed"]),
+        best_epoch=int(about["best_epoch"]),
+        stopped_by=about["stopped_by"],
+        device="stored",
+        runtime_s=float("nan"),
+        config=GrangerConfig.model_validate_json(about["config"]),
+    )
+
+
+def _encode_multiscale(value: MultiscaleNetwork, folder: Path) -> Encoded:
+    return Encoded(
+        {"multiscale_network": value.to_table(), "edges": value.edges, "seed_agreement": value.agreement}
+    )
+
+
+def _decode_multiscale(stored: Stored) -> MultiscaleNetwork:
+    table = stored.table("multiscale_network")
+    network = Network.from_table(table.assign(cv=np.nan))
+    spread = table.sort_values(["lag", "target", "source"], kind="stable")["weight_sd"].to_numpy()
+    edges = network.edge_names().merge(stored.table("edges"), on=["source", "target"], how="left", validate="1:1")
+    return MultiscaleNetwork(network, spread.reshape(network.n_lags, -1), edges, stored.table("seed_agreement"))
+
+
+def _frames(*names: str) -> Codec:
+    """An asset whose value is its tables, by name."""
+    return Codec(
+        lambda value, folder: Encoded({name: value[name] for name in names}),
+        lambda stored: {name: stored.table(name) for name in names},
+    )
+
+
+CODECS: Mapping[str, Codec] = {
+    "dataset": Codec(_encode_dataset, lambda stored: Dataset.load(stored.artifact("dataset.h5mu"))),
+    "prior_network": Codec(
+        lambda value, folder: Encoded({"prior_network": value.to_table()}),
+        lambda stored: PriorNetwork.from_table(stored.table("prior_network")),
+    ),
+    "diffusion_operators": Codec(_encode_operators, _decode_operators),
+    "trained_model": Codec(_encode_model, _decode_model),
+    "seed_network": Codec(
+        lambda value, folder: Encoded({"seed_network": value.to_table()}),
+        lambda stored: Network.from_table(stored.table("seed_network")),
+    ),
+    "multiscale_network": Codec(_encode_multiscale, _decode_multiscale),
+    "regfactors": _frames("regfactors", "regfactor_loadings", "regfactor_components", "regfactor_core"),
+    "tf_activity": Codec(
+        lambda value, folder: Encoded({"tf_activity": value.table}),
+        lambda stored: Activity(stored.table("tf_activity"), {}),
+    ),
+    "regfactor_activity": Codec(
+        lambda value, folder: Encoded({"regfactor_activity": value.table}),
+        lambda stored: Activity(stored.table("regfactor_activity"), {}),
+    ),
+    "communication_scores": _frames("ligand_receptor", "receptor_tf", "communication_scores"),
+    "network_scores": _frames("network_scores"),
+}

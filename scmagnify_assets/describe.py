@@ -1,0 +1,113 @@
+"""What the UI shows beside a materialization: row counts, columns, where columns come from, and a small figure."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from scmagnify_assets.lineage import Materialization
+from scmagnify_core.tables import STAMPED, Table, tables_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Where a column's values come from: table.column -> (asset, column) of what was read. Names that identify (source,
+# target, cell, ...) come from the column of the same name upstream.
+COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
+    "cells": {},
+    "genes": {},
+    "prior_network": {"source": [("dataset", "gene")], "target": [("dataset", "gene")]},
+    "training_history": {"loss": [("prior_network", "source"), ("prior_network", "target")]},
+    "seed_network": {
+        "source": [("prior_network", "source")],
+        "target": [("prior_network", "target")],
+        "weight": [("trained_model", "loss")],
+        "magnitude": [("trained_model", "loss")],
+    },
+    "multiscale_network": {
+        name: [("seed_network", origin)]
+        for name, origin in (
+            ("source", "source"), ("target", "target"), ("lag", "lag"), ("weight", "weight"),
+            ("magnitude", "magnitude"), ("weight_sd", "weight"),
+        )
+    },
+    "regfactors": {
+        "top_sources": [("multiscale_network", "source"), ("multiscale_network", "weight")],
+        "top_targets": [("multiscale_network", "target"), ("multiscale_network", "weight")],
+        "peak_lag": [("multiscale_network", "lag"), ("multiscale_network", "weight")],
+    },
+    "tf_activity": {
+        "cell": [("dataset", "cell")],
+        "source": [("multiscale_network", "source")],
+        "activity": [("multiscale_network", "weight")],
+    },
+    "regfactor_activity": {"cell": [("dataset", "cell")], "regfactor": [("regfactors", "regfactor")]},
+    "communication_scores": {
+        "sender": [("dataset", "cluster")],
+        "receiver": [("dataset", "cluster")],
+        "tf": [("tf_activity", "source")],
+        "receptor_tf_association": [("tf_activity", "activity")],
+    },
+    "network_scores": {name: [("multiscale_network", "weight")] for name in ("auprc", "auprc_ratio", "epr")},
+}  # fmt: skip
+
+
+def table_metadata(asset: str, written: Sequence[Materialization]) -> dict[str, Any]:
+    """Row counts and identifiers of a write."""
+    counts: dict[str, int] = {}
+    for made in written:
+        for name, n_rows in made.tables.items():
+            counts[name] = counts.get(name, 0) + n_rows
+    metadata: dict[str, Any] = {
+        "materialization_id": dg.MetadataValue.text(", ".join(made.materialization_id for made in written))
+    }
+    if counts:
+        main = asset if asset in counts else next(iter(counts))
+        metadata["dagster/row_count"] = counts[main]
+        metadata |= {f"rows/{name}": n_rows for name, n_rows in counts.items()}
+    return metadata
+
+
+def definition_metadata(asset: str) -> dict[str, Any]:
+    """Column schema and column lineage of an asset's main table, for its definition."""
+    tables = tables_of(asset)
+    if not tables:
+        return {}
+    main = next((table for table in tables if table.name == asset), tables[0])
+    sources = COLUMN_SOURCES.get(main.name, {})
+    return {
+        "dagster/column_schema": _schema(main),
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                name: [dg.TableColumnDep(asset_key=dg.AssetKey(origin), column_name=column) for origin, column in deps]
+                for name, deps in sources.items()
+            }
+        ),
+        "tables": dg.MetadataValue.md("\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)),
+    }
+
+
+def _schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.dtype),
+                description=column.meaning + (f" [{column.unit}]" if column.unit else ""),
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                tags={"stamped": ""} if column.name in STAMPED else {},
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def figure_metadata(figure: "Figure") -> dg.MarkdownMetadataValue:
+    """A figure as it can be seen in the UI: a PNG inside markdown."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
+    return dg.MetadataValue.md(f"![figure](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+

@@ -1,0 +1,775 @@
+"""The lakehouse: the only module that reads or writes storage.
+
+A lake is one folder on a local or POSIX-shared file system::
+
+    <root>/<table>/                     one Delta table per declaration in `scmagnify_core.tables`
+    <root>/objects/<ab>/<sha256>[.ext]  artefacts (weights, operators, reports), named by their content
+    <root>/lake.duckdb                  SQL views over the tables; generated, holds no data
+    <root>/.locks/                      one advisory lock per partition
+
+What a reader may rely on, and how it is brought about:
+
+- **A partition of one table is always whole.** It is replaced in one Delta commit; a kill before the commit
+  leaves unreferenced files and nothing else. Nothing is ever deleted, so each former version stays readable.
+- **Several tables of one asset do not change together**, because Delta has no commit over tables. `write` makes
+  everything ready, then commits in this order: ``lineage`` (so that no row is ever without its story),
+  ``artifacts``, the data tables, and last, in one commit, ``table_versions``: the mark that the materialization is
+  complete. `current` and the ``materialization_id`` argument of `read` see only marked materializations and
+  read each table at the version that was recorded, hence always one consistent set, even during a rewrite or
+  after a crash. Plain SQL sees the newest commit of each table, which for the moments of a rewrite (or after a
+  crash, until the asset is run again) may be of two materializations; ``materialization_id`` tells them apart.
+- **Writers of one partition take turns** through ``flock``, which the kernel releases however a process ends.
+  Delta's own conflict check stands behind it for file systems that do not honour locks: the write is repeated.
+- **Success means on disk.** delta-rs does not fsync; files, log entry and folders are synced after each commit.
+
+The lake cannot live below a path with any of ``% [ ] | ^ \\``: delta-rs panics on them or DuckDB reads them
+as escapes. It is made for file systems, not yet for S3: locks, fsync and artefacts go through paths.
+
+The module is long because all storage is in one place, so that one review can judge it. What does not live here:
+what a row means (core), when to write (Dagster), how a materialization is described (`lineage`).
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from json import loads
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from scmagnify_assets.lineage import Input, Materialization, code_version, new_materialization_id
+from scmagnify_core.errors import InputError, StorageError, shorten
+from scmagnify_core.tables import TABLES, Table, tables_of
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+UNUSABLE_IN_PATH = re.compile(r"[%\[\]|^\\\x00-\x1f]")
+ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group is one unit of its parallel scan
+ATTEMPTS = 30
+MANY_FILES = 100  # an append-only table of single-row files is compacted beyond this many
+STALE_SECONDS = 24 * 3600
+
+# Time travel must outlive the 30 days that Delta keeps its log, and the 7 days it lets removed files live.
+CONFIGURATION = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
+
+# FROM order matters: DuckDB fixes each table's snapshot in this order, and lineage is written before edges,
+# so whatever edges are seen, their lineage is seen too.
+EDGE_PROVENANCE = """
+    SELECT e.dataset, e.source, e.target, e.score, l.seeds, d.file, l.file_sha256,
+           d.sha256 = l.file_sha256 AS is_file_current, l.code_version, l.run_id, e.materialization_id, l.created_at
+    FROM edges e LEFT JOIN lineage l USING (materialization_id) LEFT JOIN datasets d ON d.dataset = e.dataset"""
+TIME_TRAVEL = """
+    SELECT l.dataset, l.seed, l.asset, v.table_name, v.version, v.materialization_id, v.committed_at, v.n_rows
+    FROM table_versions v LEFT JOIN lineage l USING (materialization_id)
+    WHERE v.table_name NOT IN ('lineage', 'artifacts')"""
+EXTRA_VIEWS = {
+    "edge_provenance": (EDGE_PROVENANCE, "Each edge with the seeds, file and code that made it."),
+    "time_travel": (TIME_TRAVEL, "Former states: FROM delta_scan('<lake>/<table_name>', version := <version>)."),
+}
+
+
+def check_name(name: str, what: str = "Data set name") -> str:
+    """Return ``name`` if it can be a folder, a partition value and a SQL literal alike.
+
+    Raises
+    ------
+    InputError
+        It has other characters than letters, digits, ``.``, ``_`` and ``-``, or more than 64 of them.
+    """
+    if not NAME.fullmatch(name):
+        found = "may hold letters, digits, '.', '_' and '-', at most 64, and start with a letter or digit."
+        raise InputError(f"{what} {name!r}", found, "Rename it, for instance by renaming the file.")
+    return name
+
+
+def extension_path() -> Path | None:
+    """DuckDB's delta extension as shipped by its wheel, for ``LOAD '<path>'`` without a network; None if absent."""
+    spec = importlib.util.find_spec("duckdb_extension_delta")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "extensions" / f"v{duckdb.__version__}" / "delta.duckdb_extension"
+        if path.is_file():
+            return path
+    return None
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    """Content to store, its hash and where it goes below the lake's folder."""
+
+    name: str
+    content: bytes | Path
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, name: str, content: bytes | Path) -> "_Artifact":
+        check_name(name, "Artefact name")
+        if isinstance(content, bytes):
+            return cls(name, content, hashlib.sha256(content).hexdigest(), len(content))
+        return cls(name, content, _sha256(content), content.stat().st_size)
+
+    @property
+    def path(self) -> str:
+        return f"objects/{self.sha256[:2]}/{self.sha256}{Path(self.name).suffix}"
+
+
+class Lakehouse:
+    """Tables, artefacts and SQL views below one folder.
+
+    Cheap to construct and free of state, so that one can be made wherever needed, in any process; but not in a child
+    that was forked after its parent used a lake, where delta-rs panics: start workers by spawn or forkserver.
+
+    Parameters
+    ----------
+    root
+        The lake's folder; it need not exist before `create`.
+
+    Raises
+    ------
+    InputError
+        The path has characters that the storage engines cannot take.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        if bad := UNUSABLE_IN_PATH.findall(str(self.root)):
+            found = f"holds {shorten(dict.fromkeys(bad))}, which Delta and DuckDB misread in paths."
+            raise InputError(f"Lake folder {str(self.root)!r}", found, "Choose another folder.")
+
+    # ---------------------------------------------------------------- making a lake
+
+    def create(self) -> None:
+        """Make every table and the SQL views; harmless on an existing lake and from several processes at once.
+
+        Tables are made up front because two first writes that both create a table would fail. A lake of an
+        older product is brought up to date where that loses nothing: columns that were added as nullable are
+        added. Small files of the append-only tables are merged and remains of killed writes are removed.
+
+        Raises
+        ------
+        StorageError
+            A stored table differs from its declaration in any other way, or the folder cannot be written.
+        """
+        with self._reporting("Creating the lake", []):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with self._lock("create"):
+                additions = self._compare_schemas()
+                for table in TABLES.values():
+                    path = str(self.root / table.name)
+                    if not DeltaTable.is_deltatable(path):
+                        append_only = {"delta.appendOnly": "true"} if table.mode == "append" else {}
+                        delta = DeltaTable.create(
+                            path,
+                            schema=table.schema,
+                            partition_by=list(table.partition_by),
+                            description=table.meaning,
+                            configuration=CONFIGURATION | append_only,
+                        )
+                        self._sync_commit(delta)
+                    elif table.name in additions:
+                        delta = self._open(table.name)
+                        delta.alter.add_columns(Schema.from_arrow(pa.schema(additions[table.name])).fields)
+                        delta.update_incremental()
+                        self._sync_commit(delta)
+                self._tidy()
+                if (extension := extension_path()) and not self._views_are_current():
+                    self._write_views(extension)
+
+    def _compare_schemas(self) -> dict[str, list[pa.Field]]:
+        """Nullable columns that stored tables lack; raises for every other difference, before any change."""
+        additions: dict[str, list[pa.Field]] = {}
+        problems: list[str] = []
+        for table in TABLES.values():
+            if not DeltaTable.is_deltatable(str(self.root / table.name)):
+                continue
+            delta = self._open(table.name)
+            stored = {field.name: field for field in pa.schema(delta.schema().to_arrow())}
+            for field in table.schema:
+                if field.name not in stored and field.nullable:
+                    additions.setdefault(table.name, []).append(field)
+                elif field.name not in stored:
+                    problems.append(f"'{table.name}' lacks column {field.name}")
+                elif not stored[field.name].equals(field):
+                    old = stored[field.name]
+                    problems.append(f"'{table.name}.{field.name}' is {_describe(old)}, not {_describe(field)}")
+            if surplus := [name for name in stored if name not in table.schema.names]:
+                problems.append(f"'{table.name}' has unknown column {', '.join(surplus)}")
+            if (found := delta.metadata().partition_columns) != list(table.partition_by):
+                problems.append(f"'{table.name}' is partitioned by {found}, not {list(table.partition_by)}")
+        if problems:
+            raise StorageError(
+                f"The lake {self.root} was made by another version of the product: {'; '.join(problems)}. "
+                "Nothing was changed. Open it with the version that made it, or choose a new lake folder and rerun."
+            )
+        return additions
+
+    def _tidy(self) -> None:
+        """Merge the single-row files of append-only tables; remove what killed artefact writes left behind."""
+        for table in TABLES.values():
+            if table.mode == "append" and len((delta := self._open(table.name)).file_uris()) > MANY_FILES:
+                try:
+                    delta.optimize.compact()
+                except CommitFailedError:
+                    continue  # somebody else was faster
+                self._sync_commit(delta)
+        for remains in self.root.glob("objects/*/.*.tmp"):
+            if time.time() - remains.stat().st_mtime > STALE_SECONDS:
+                remains.unlink(missing_ok=True)
+
+    # ---------------------------------------------------------------- writing
+
+    def write(
+        self,
+        asset: str,
+        dataset: str,
+        seed: int | None,
+        tables: Mapping[str, pd.DataFrame],
+        artifacts: Mapping[str, bytes | Path],
+        *,
+        run_id: str,
+        inputs: Sequence[Input],
+        parameters: Mapping[str, Any],
+        file_sha256: str,
+        seeds: Sequence[int] | None = None,
+    ) -> Materialization:
+        """Replace one partition of an asset: all of its tables, and its artefacts.
+
+        Everything is checked before anything is written. Repeating a write is safe: it replaces the same rows. The
+        order of the commits is in the module's docstring.
+
+        Parameters
+        ----------
+        asset
+            Asset that is materialized; its tables are those that `scmagnify_core.tables` declares for it.
+        dataset, seed
+            The partition. ``seed`` is None exactly for assets whose tables have no seed.
+        tables
+            Body columns of every table of the asset. An empty frame removes the partition's rows. Leaving a table
+            out is an error, as its rows would stay behind from an earlier materialization.
+        artifacts
+            Name to content, or to a file that is copied.
+        run_id
+            Dagster's run, 'none' outside one.
+        inputs, parameters, file_sha256, seeds
+            What the content was made from; see `Materialization`.
+
+        Raises
+        ------
+        SchemaError
+            A frame does not match its declaration. Nothing was written.
+        StorageError
+            The disk is full, failing or contended; the message says whether anything visible changed.
+        ValueError
+            The tables or the seed are not those of the asset: a mistake in the calling code.
+        """
+        check_name(asset, "Asset name")
+        check_name(dataset)
+        declared = {table.name: table for table in tables_of(asset)}
+        if set(tables) != set(declared):
+            raise ValueError(f"asset {asset!r} writes the tables {sorted(declared)}, got {sorted(tables)}")
+        for table in declared.values():
+            if ("seed" in table.schema.names) != (seed is not None):
+                raise ValueError(f"seed is {seed!r}, but table {table.name!r} has columns {table.schema.names}")
+        if not tables and not artifacts:
+            raise ValueError(f"asset {asset!r} has neither tables nor artefacts to write")
+
+        bodies = {name: declared[name].validate(tables[name]) for name in declared}
+        with self._reporting(f"Reading the artefacts of {asset} for {dataset}", []):
+            objects = [_Artifact.of(name, artifacts[name]) for name in sorted(artifacts)]
+        made = Materialization(
+            materialization_id=new_materialization_id(),
+            run_id=run_id,
+            asset=asset,
+            dataset=dataset,
+            seed=seed,
+            code_version=code_version(),
+            data_version=_content_hash(bodies, objects),
+            file_sha256=file_sha256,
+            seeds=None if seeds is None else tuple(int(one) for one in seeds),
+            inputs=tuple(inputs),
+            parameters=dict(parameters),
+            tables={name: body.num_rows for name, body in bodies.items()},
+            created_at=datetime.now(UTC),
+        )
+        lineage_row = made.to_row()  # before any write: parameters may not be JSON
+        replaced: list[str] = []
+        with self._reporting(f"Writing {asset} for {dataset}", replaced):
+            self._open("lineage")  # says that there is no lake, where there is none
+            self._check_space(sum(body.nbytes for body in bodies.values()) + sum(one.size_bytes for one in objects))
+            with self._lock(f"{asset}.{dataset}.{seed}"):
+                for one in objects:
+                    self._store(one)
+                versions = {"lineage": (self._append("lineage", [lineage_row], made), 1)}
+                if objects:
+                    rows = [lineage_row | vars(one) | {"path": one.path} for one in objects]
+                    versions["artifacts"] = self._append("artifacts", rows, made), len(rows)
+                for name, body in bodies.items():
+                    stamped = _stamp(body, declared[name], made)
+                    delta = self._commit(declared[name], stamped, made, _predicate(declared[name], made))
+                    replaced.append(name)
+                    self._sync_commit(delta)
+                    versions[name] = delta.version(), body.num_rows
+                now = datetime.now(UTC)
+                marks = [
+                    {"table_name": name, "version": version, "n_rows": n_rows, "committed_at": now} | _key(made)
+                    for name, (version, n_rows) in versions.items()
+                ]
+                self._append("table_versions", marks, made)
+        return made
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]], made: Materialization) -> int:
+        """Append rows to one of the lake's own tables; returns the committed Delta version."""
+        schema = TABLES[name].schema
+        data = pa.Table.from_pylist([{column: row[column] for column in schema.names} for row in rows], schema=schema)
+        self._sync_commit(delta := self._commit(TABLES[name], data, made))
+        return int(delta.version())
+
+    def _commit(
+        self, table: Table, data: pa.Table, made: Materialization, predicate: str | None = None
+    ) -> DeltaTable:
+        """Commit ``data``: appended, or in place of the rows of ``predicate``. Conflicts repeat the whole write."""
+        for attempt in range(ATTEMPTS):
+            delta = self._open(table.name)
+            properties: dict[str, Any] = {
+                "writer_properties": _parquet(table),
+                "commit_properties": CommitProperties(custom_metadata=_key(made), max_commit_retries=100),
+            }
+            try:
+                if predicate is None:
+                    write_deltalake(delta, data, mode="append", **properties)
+                else:
+                    write_deltalake(delta, data, mode="overwrite", predicate=predicate, **properties)
+            except CommitFailedError:
+                time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
+                continue
+            return delta
+        raise OSError(f"{ATTEMPTS} attempts to commit to table '{table.name}' met other writers")
+
+    def _store(self, artifact: _Artifact) -> None:
+        """Put an artefact at its address: complete under its final name, or not there at all."""
+        path = self.root / artifact.path
+        if path.is_file() and path.stat().st_size == artifact.size_bytes:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{new_materialization_id()}.tmp"
+        try:
+            if isinstance(artifact.content, bytes):
+                temporary.write_bytes(artifact.content)
+            else:
+                shutil.copyfile(artifact.content, temporary)
+                if _sha256(temporary) != artifact.sha256:
+                    raise OSError(f"{artifact.content} changed while it was being copied")
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent, path.parent.parent, self.root)
+
+    def _check_space(self, n_bytes: int) -> None:
+        """Refuse a write that may not fit. Uncompressed sizes, hence on the safe side."""
+        if (free := shutil.disk_usage(self.root).free) < n_bytes:
+            raise OSError(f"up to {n_bytes:,} bytes are needed, {free:,} are free")
+
+    def _sync_commit(self, delta: DeltaTable) -> None:
+        """Bring the newest commit of a table to the disk: data files, log entry, checkpoint, and their folders."""
+        folder, version = self.root / Path(delta.table_uri).name, delta.version()
+        log = folder / "_delta_log"
+        entries = list(log.glob(f"{version:020d}*")) + [path for path in [log / "_last_checkpoint"] if path.exists()]
+        actions = [loads(line) for line in (log / f"{version:020d}.json").read_text().splitlines()]
+        files = [folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
+        parents = {parent for path in files for parent in path.parents if parent.is_relative_to(folder)}
+        _sync(*files, *parents, *entries, log, folder, self.root)
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        """Hold an exclusive lock; the kernel frees it when the process ends, however it ends."""
+        folder = self.root / ".locks"
+        folder.mkdir(exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                # Explicitly: closing would not do where a forked child has inherited the file.
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _reporting(self, what: str, replaced: Sequence[str] | None = None) -> Iterator[None]:
+        """Turn what the file system and the engines raise into a `StorageError`.
+
+        Give ``replaced``, the tables already replaced, where something is being written: the message then says
+        how much space is left and what is visible now.
+        """
+        try:
+            yield
+        except TableNotFoundError as error:
+            raise StorageError(f"There is no lake at {self.root}: `create` it first. ({error})") from error
+        except (OSError, DeltaError, duckdb.Error) as error:
+            state = ""
+            if replaced is not None:
+                existing = next(path for path in [self.root, *self.root.parents] if path.exists())
+                state = f" {shutil.disk_usage(existing).free:,} bytes are free there. " + (
+                    f"Already replaced: {', '.join(replaced)}; run the asset again to replace the rest."
+                    if replaced
+                    else "Nothing visible changed."
+                )
+            raise StorageError(f"{what} ({self.root}) failed: {error}.{state}") from error
+
+    # ---------------------------------------------------------------- reading
+
+    def read(
+        self,
+        table: str,
+        dataset: str | None = None,
+        seed: int | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        version: int | None = None,
+        materialization_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Read a table, or one partition of it, body and stamped columns, in key order.
+
+        Parameters
+        ----------
+        dataset, seed
+            Only these rows; None is all.
+        columns
+            Only these columns; None is all.
+        version
+            The table as of this Delta version (see `versions`); None is the newest.
+        materialization_id
+            The rows that this complete materialization wrote, at the version it recorded: what an asset reads
+            as its input, so that its recorded lineage is true even while somebody rewrites the table.
+
+        Raises
+        ------
+        InputError
+            No such table, column or version.
+        StorageError
+            There is no lake, or the materialization is not complete.
+        """
+        if table not in TABLES:
+            raise InputError(f"Table '{table}'", f"does not exist. Tables: {', '.join(TABLES)}.", "Name one of them.")
+        declared = TABLES[table]
+        names = list(columns) if columns is not None else declared.schema.names
+        if unknown := [name for name in names if name not in declared.schema.names]:
+            available = f"does not exist. Columns: {', '.join(declared.schema.names)}."
+            raise InputError(f"Column {shorten(unknown)} of '{table}'", available, "Name one of them.")
+        if version is not None:
+            with self._reporting(f"Reading table '{table}'"):
+                newest = self._open(table).version()
+            if not 0 <= version <= newest:
+                remedy = f"`versions('{table}', ...)` lists them."
+                raise InputError(
+                    f"Version {version} of table '{table}'", f"does not exist; {newest} is newest.", remedy
+                )
+        where = {"dataset": dataset, "seed": seed, "materialization_id": materialization_id}
+        if materialization_id is not None and declared.mode == "replace":
+            marks = self._rows("table_versions", {"materialization_id": materialization_id, "table_name": table})
+            if not marks.num_rows:
+                raise StorageError(
+                    f"Materialization {materialization_id} has not completed a write of table '{table}'. "
+                    "Run its asset again."
+                )
+            version = marks["version"][0].as_py()
+        return self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version).to_pandas()
+
+    def _rows(
+        self,
+        name: str,
+        where: Mapping[str, Any],
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows whose columns equal the values of ``where``; files that cannot hold any are not opened."""
+        table = TABLES[name]
+        with self._reporting(f"Reading table '{name}'"):
+            delta = self._open(name, version)
+            stored = delta.schema().to_arrow().names  # a former version may lack columns that were added since
+            names = [column for column in (columns or table.schema.names) if column in stored]
+            order = [column for column in (*table.partition_by, *table.key) if column in table.schema.names]
+            files = delta.to_pyarrow_dataset(file_pruning_predicate=[(k, "=", v) for k, v in where.items()] or None)
+            condition = None
+            for column, value in where.items():
+                equals = pc.field(column) == value
+                condition = equals if condition is None else condition & equals
+            # Rows of one file are in key order already; only the order of files is unspecified.
+            is_sorted = len(files.files) < 2
+            found = files.to_table(
+                columns=names if is_sorted else [*dict.fromkeys([*names, *order])], filter=condition
+            )
+            return found if is_sorted else found.sort_by([(c, "ascending") for c in order]).select(names)
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+        return DeltaTable(str(self.root / name), version=version)
+
+    def current(self, asset: str, dataset: str, seed: int | None = None) -> Materialization | None:
+        """The newest complete materialization of a partition; None if there is none.
+
+        Complete means that its rows in ``table_versions``, one commit and the last of a write, exist: a write that
+        crashed or is under way does not count. Newest means the highest Delta version of its ``lineage`` row,
+        which, unlike a clock, cannot run backwards.
+        """
+        rows = self._rows("lineage", {"asset": asset, "dataset": dataset}).to_pylist()
+        candidates = {row["materialization_id"]: row for row in rows if row["seed"] == seed}
+        if not candidates:
+            return None
+        marks = self._rows("table_versions", {"table_name": "lineage"}, ["materialization_id", "version"]).to_pylist()
+        complete = [mark for mark in marks if mark["materialization_id"] in candidates]
+        if not complete:
+            return None
+        return Materialization.from_row(
+            candidates[max(complete, key=lambda mark: mark["version"])["materialization_id"]]
+        )
+
+    def artifact_path(self, asset: str, dataset: str, seed: int | None, name: str, *, verify: bool = False) -> Path:
+        """Where the current materialization's artefact lies, after checking that it is there and of the right size.
+
+        Parameters
+        ----------
+        verify
+            Hash the content too, at the cost of reading the file.
+
+        Raises
+        ------
+        StorageError
+            There is no complete materialization, no such artefact, or the file is missing or damaged.
+        """
+        whose = f"{asset} for {dataset}" + ("" if seed is None else f", seed {seed}")
+        if (made := self.current(asset, dataset, seed)) is None:
+            raise StorageError(f"There is no complete {whose} in {self.root}. Run that asset.")
+        rows = {row["name"]: row for row in self._rows("artifacts", _key(made)).to_pylist()}
+        if name not in rows:
+            raise StorageError(f"Artefact '{name}' of {whose} does not exist. It has {shorten(rows)}.")
+        path = self.root / rows[name]["path"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != rows[name]["size_bytes"] or (verify and _sha256(path) != rows[name]["sha256"]):
+            found = "is missing"
+            if size is not None:
+                found = f"is damaged ({size:,} of {rows[name]['size_bytes']:,} bytes)"
+            if size == rows[name]["size_bytes"]:
+                found = "is damaged (its hash differs)"
+            raise StorageError(f"Artefact '{name}' of {whose} {found}: {path}. Delete it and run the asset again.")
+        return path
+
+    def versions(self, table: str, dataset: str) -> pd.DataFrame:
+        """Every version of a data set's rows in a table, oldest first, for ``read(version=...)``.
+
+        Columns: ``version``, ``materialization_id``, ``seed`` (nullable), ``committed_at``, ``n_rows``.
+        """
+        lineage = self._rows("lineage", {"dataset": dataset}, ["materialization_id", "seed"])
+        marks = self._rows("table_versions", {"table_name": table})
+        names = ["version", "materialization_id", "seed", "committed_at", "n_rows"]
+        joined = marks.join(lineage, "materialization_id", join_type="inner").select(names).sort_by("version")
+        return joined.to_pandas().astype({"seed": "Int16"})
+
+    # ---------------------------------------------------------------- SQL
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Open a connection whose tables are the lake's views; nothing in the lake can be changed through it.
+
+        The connection is in memory with ``lake.duckdb`` attached read-only: opening the file itself would return
+        DuckDB's cached instance of a file that `create` has since replaced. Where the file is not this folder's (the
+        lake was moved) the views are made in memory, and where the delta extension is missing they are Arrow
+        scans, which then show the lake as of this call.
+
+        Raises
+        ------
+        StorageError
+            There is no lake here.
+        """
+        with self._reporting("Opening the SQL views"):
+            self._open("lineage")  # says that there is no lake better than DuckDB would
+            connection = duckdb.connect()
+            extension = extension_path()
+            try:
+                if extension is None:
+                    raise duckdb.IOException("the delta extension is not installed")
+                connection.execute(f"LOAD {_quote(str(extension))}")
+            except duckdb.Error:
+                for name in TABLES:
+                    connection.register(name, self._open(name).to_pyarrow_dataset())
+                for name, (query, _) in EXTRA_VIEWS.items():
+                    connection.execute(f"CREATE VIEW {name} AS {query}")
+                return connection
+            if self._views_are_current():
+                connection.execute(f"ATTACH {_quote(str(self.root / 'lake.duckdb'))} AS lake (READ_ONLY); USE lake")
+            else:
+                connection.execute(";".join(self._view_statements()))
+            return connection
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one or more queries over the lake's views; returns the last one's result.
+
+        Raises
+        ------
+        InputError
+            A statement is not a query (use `connect` for those: the lake is read-only there too), or DuckDB
+            does not understand it.
+        StorageError
+            There is no lake, or its files cannot be read.
+        """
+        connection = self.connect()
+        try:
+            kinds = {statement.type.name for statement in connection.extract_statements(query)}
+            if extra := kinds - {"SELECT", "EXPLAIN"}:
+                raise InputError("SQL", f"{shorten(sorted(extra))} is not a query.", "Write SELECT ... or FROM ...")
+            return connection.execute(query, parameters).to_arrow_table()
+        except duckdb.IOException as error:
+            raise StorageError(f"Querying {self.root} failed: {error}") from error
+        except duckdb.Error as error:
+            remedy = "SHOW TABLES lists the tables, DESCRIBE edges the columns of one."
+            raise InputError("SQL", str(error), remedy) from error
+        finally:
+            connection.close()
+
+    def _view_statements(self) -> list[str]:
+        """One view per table with its meaning as comments, then the extra views."""
+        statements = []
+        for table in TABLES.values():
+            statements.append(f"CREATE VIEW {table.name} AS FROM delta_scan({_quote(str(self.root / table.name))})")
+            statements.append(f"COMMENT ON VIEW {table.name} IS {_quote(table.meaning)}")
+            for column in table.columns:
+                meaning = column.meaning + (f" [{column.unit}]" if column.unit else "")
+                statements.append(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {_quote(meaning)}')
+        for name, (query, meaning) in EXTRA_VIEWS.items():
+            statements += [f"CREATE VIEW {name} AS {query}", f"COMMENT ON VIEW {name} IS {_quote(meaning)}"]
+        return statements
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256("\n".join(self._view_statements()).encode()).hexdigest()
+
+    def _views_are_current(self) -> bool:
+        """Whether ``lake.duckdb`` holds the views of this product version for this very folder."""
+        path = self.root / "lake.duckdb"
+        if not path.is_file():
+            return False
+        try:
+            with duckdb.connect() as connection:
+                connection.execute(f"ATTACH {_quote(str(path))} AS lake (READ_ONLY)")
+                return connection.execute("FROM lake.about").fetchall() == [(self._fingerprint(),)]
+        except duckdb.Error:
+            return False  # damaged, or of another DuckDB version: written anew
+
+    def _write_views(self, extension: Path) -> None:
+        """Write ``lake.duckdb`` beside the old one and swap: whoever has the old one open keeps reading it."""
+        temporary = self.root / f".lake.{new_materialization_id()}.tmp"
+        try:
+            with duckdb.connect(temporary) as connection:
+                connection.execute(f"LOAD {_quote(str(extension))}")
+                connection.execute(";".join(self._view_statements()))
+                connection.execute(f"CREATE TABLE about AS SELECT {_quote(self._fingerprint())} AS fingerprint")
+            _sync(temporary)
+            temporary.replace(self.root / "lake.duckdb")
+            _sync(self.root)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _key(made: Materialization) -> dict[str, str]:
+    return {"materialization_id": made.materialization_id}
+
+
+def _quote(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _describe(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ' not null'}"
+
+
+def _predicate(table: Table, made: Materialization) -> str:
+    """The rows that a materialization replaces. Typed: an integer in quotes would match nothing, or everything."""
+    values = {"dataset": _quote(made.dataset), "seed": str(made.seed)}
+    return " AND ".join(f"{column} = {values[column]}" for column in table.partition_by)
+
+
+def _stamp(body: pa.Table, table: Table, made: Materialization) -> pa.Table:
+    """Add the columns that say which partition and materialization the rows belong to."""
+    columns = [
+        body[field.name]
+        if field.name in body.column_names
+        else pa.repeat(pa.scalar(getattr(made, field.name), field.type), body.num_rows)
+        for field in table.schema
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _parquet(table: Table) -> WriterProperties:
+    """Zstd; floats, which a dictionary cannot help, split by byte so that their exponents compress."""
+    split = ColumnProperties(dictionary_enabled=False, encoding="BYTE_STREAM_SPLIT")
+    return WriterProperties(
+        compression="ZSTD",
+        compression_level=3,
+        max_row_group_size=ROWS_PER_GROUP,
+        column_properties={c.name: split for c in table.columns if pa.types.is_floating(c.dtype)} or None,
+    )
+
+
+def _content_hash(bodies: Mapping[str, pa.Table], artifacts: Sequence[_Artifact]) -> str:
+    """Hash of what was written and nothing else: no identifier, time, path or process enters.
+
+    Each column enters as its validity and its valid values. Not as Arrow's own IPC bytes: those include what happens
+    to lie under a null and behind the end of a buffer.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(bodies):
+        digest.update(f"table\0{name}\0{bodies[name].num_rows}\0".encode())
+        for field, column in zip(bodies[name].schema, bodies[name].columns, strict=True):
+            digest.update(f"column\0{field.name}\0{field.type}\0".encode())
+            whole = column.combine_chunks()
+            for part in (whole.is_valid(), whole.drop_null()):
+                for content in _plain_bytes(part):
+                    digest.update(content)
+    for one in artifacts:
+        digest.update(f"artifact\0{one.name}\0{one.sha256}\0".encode())
+    return digest.hexdigest()
+
+
+def _plain_bytes(values: pa.Array) -> Iterator[bytes | memoryview]:
+    """The content of an array without nulls: fixed-width values, or the lengths of texts and their bytes."""
+    if pa.types.is_string(values.type):
+        yield pc.binary_length(values).to_numpy().tobytes()
+        if len(values):
+            _, offsets, content = values.buffers()
+            ends = memoryview(offsets).cast("i")
+            yield memoryview(content)[ends[values.offset] : ends[values.offset + len(values)]]
+    elif pa.types.is_timestamp(values.type):
+        yield values.cast(pa.int64()).to_numpy().tobytes()
+    else:
+        yield values.to_numpy(zero_copy_only=False).tobytes()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(*paths: Path) -> None:
+    """Force files and folders to the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

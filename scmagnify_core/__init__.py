@@ -1,0 +1,24 @@
+"""The scMagnify method on arrays and frames: no orchestration, no storage.
+
+Contents, in the order the data flow:
+
+==================  =====================================================================
+``specification``   the TOML beside a data set: what it holds and how to run it; presets
+``dataset``         read, validate and normalise an h5ad or h5mu; pseudotime; lineages
+``prior``           candidate edges: the P x Q mask that constrains the model
+``diffusion``       directed sparse transition over cells; lagged expression
+``methods``         network inference: ``granger`` (scMagnify itself) and ``controls``
+``network``         the K x P x Q network; aggregation over seeds; the ranked edges
+``regfactors``      Tucker decomposition into lag, TF and target loadings
+``activity``        TF and RegFactor activity per cell
+``communication``   ligand -> receptor -> TF
+``evaluation``      a network against a ground truth
+``plots``           tables in, figures out
+``simulation``      data with a planted network, the embedded default
+``tables``          the columns, types and meaning of everything that is stored
+``statistics``      multiple testing and permutation p-values
+``errors``          the errors a user is meant to see
+==================  =====================================================================
+
+Axes are always in the order cell, lag, source, target (n, k, p, q).
+"""

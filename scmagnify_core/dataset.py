@@ -1,0 +1,444 @@
+"""Read a single-cell file, refuse what cannot be analysed, and normalise what can.
+
+A data set is a file plus a :class:`DataDescription` that says how to read it. :func:`read_dataset` returns a
+:class:`Dataset` whose tables have fixed names, so that nothing downstream asks again where the pseudotime is.
+
+Decisions
+---------
+* Normalisation uses *all* genes of the file (or a library size that the file records), and only then are
+  genes selected: a size factor must not depend on which genes a model happens to look at.
+* Counts are kept as they came, in ``layers['counts']``; the caller's object and file are never modified.
+* Everything that can be refused is refused here, before any work, with the culprit and the remedy.
+
+Choosing sources and targets belongs to ``prior``, because only the prior knows which genes are regulators.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import sparse
+
+from scmagnify_core.description import DataDescription
+from scmagnify_core.errors import InputError, MissingColumnError, shorten
+from scmagnify_core.trajectory import diffusion_pseudotime, principal_components
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+TARGET_SUM = 1e4  # counts per cell after normalisation, the field's convention
+TIME_NAMES = ("pseudotime", "dpt_pseudotime", "palantir_pseudotime", "latent_time", "velocity_pseudotime")
+CLUSTER_NAMES = ("cell_type", "celltype", "cell_types", "clusters", "cluster", "leiden", "louvain", "condition")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A validated, normalised data set.
+
+    ``rna.X`` holds log(1 + counts per 10,000) as CSR float32, ``rna.layers['counts']`` the untouched counts where
+    the file has them. ``rna.obs`` has ``pseudotime`` and, where known, ``lineage``, ``cluster``, ``sample`` and
+    ``n_counts``; ``rna.obsm`` has ``X_pca`` and ``X_embedding`` (two columns); ``rna.obsp['transition']`` a given
+    graph. ``atac`` has the same cells in the same order. ``notes`` says, in words, what was decided on the way.
+    """
+
+    rna: "AnnData"
+    atac: "AnnData | None"
+    description: DataDescription
+    notes: tuple[str, ...]
+
+    @property
+    def genes(self) -> pd.Index:
+        """Gene names, in the order of the expression's columns."""
+        return self.rna.var_names
+
+    @property
+    def cells(self) -> pd.Index:
+        """Cell barcodes, in the order of the expression's rows."""
+        return self.rna.obs_names
+
+    @property
+    def pseudotime(self) -> Float[np.ndarray, " cell"]:
+        """Pseudotime of each cell, in the file's unit."""
+        return self.rna.obs["pseudotime"].to_numpy(dtype=np.float64)
+
+    def labels(self, column: Literal["lineage", "cluster", "sample"]) -> np.ndarray | None:
+        """Labels of the cells as strings, None where the data set has no such column."""
+        return self.rna.obs[column].astype(str).to_numpy() if column in self.rna.obs else None
+
+    def expression(self, genes: Sequence[str]) -> Float[np.ndarray, "cell gene"]:
+        """Dense normalised expression of the named genes, float32."""
+        return self.rna.X[:, self.rna.var_names.get_indexer(list(genes))].toarray()
+
+    def cells_table(self) -> pd.DataFrame:
+        """Body of the ``cells`` table."""
+        obs = self.rna.obs
+        frame = pd.DataFrame({"cell": self.cells.astype(str), "pseudotime": self.pseudotime})
+        for column in ("lineage", "cluster", "sample"):
+            frame[column] = self.labels(column)  # type: ignore[arg-type]
+        frame["n_counts"] = obs["n_counts"].to_numpy() if "n_counts" in obs else np.nan
+        frame[["embedding_1", "embedding_2"]] = self.rna.obsm["X_embedding"]
+        return frame
+
+    def genes_table(self) -> pd.DataFrame:
+        """Body of the ``genes`` table."""
+        columns = ["n_cells", "mean_expression", "is_highly_variable", "is_eligible"]
+        return self.rna.var[columns].rename_axis("gene").reset_index()
+
+    def write(self, path: Path) -> None:
+        """Write to ``path`` as h5mu; :meth:`load` reads it back."""
+        import mudata
+
+        modalities = {"rna": self.rna} if self.atac is None else {"rna": self.rna, "atac": self.atac}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = mudata.MuData(modalities)
+            whole.uns["description"] = self.description.model_dump_json()
+            whole.uns["notes"] = json.dumps(self.notes)
+            whole.write_h5mu(path, compression="lzf")
+
+    @classmethod
+    def load(cls, path: Path) -> "Dataset":
+        """Read what :meth:`write` wrote."""
+        whole = _read_file(path)
+        return cls(
+            rna=whole["rna"],
+            atac=whole["atac"] if "atac" in whole.mod else None,
+            description=DataDescription.model_validate_json(whole.uns["description"]),
+            notes=tuple(json.loads(whole.uns["notes"])),
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's content, read in pieces.
+
+    Raises
+    ------
+    InputError
+        The file is not there.
+    """
+    if not path.is_file():
+        raise InputError(f"'{path}'", "there is no such file.", "Check the path.")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_dataset(description: DataDescription) -> Dataset:
+    """Read, validate and normalise the file that ``description`` names.
+
+    Memory is that of the file's matrix, twice. The same file gives the same values bit for bit.
+
+    Raises
+    ------
+    InputError
+        The file is unreadable; names repeat; values are NaN, infinite, negative or not what ``values`` says;
+        the pseudotime is missing, constant or not a number; a named column, layer or lineage is absent.
+    """
+    rna, atac = _modalities(description.file)
+    notes: list[str] = []
+    rna = _with_gene_names(rna, description)
+    _refuse_duplicates(rna)
+    rna, atac = _select_lineages(rna, atac, description)
+    values = _expression(rna, description.layer)
+    is_counts = _check_values(values, rna, description)
+    obs, keep = _observations(rna, description, notes)
+
+    normalised, library_size = _normalise(values, rna, description, notes) if is_counts else (values, None)
+    if library_size is not None:
+        obs["n_counts"] = library_size
+    clean = _assemble(rna, normalised, values if is_counts else None, obs, description, notes)
+    if not is_counts:
+        notes.append("The values are log-normalised as given; no counts are kept.")
+    if "pseudotime" not in clean.obs:
+        clean.obs["pseudotime"] = diffusion_pseudotime(clean, description)
+        notes.append(f"Diffusion pseudotime was computed from the root '{description.root}'.")
+    if not keep.all():
+        clean = clean[keep].copy()
+        atac = None if atac is None else atac[keep].copy()
+    _mark_genes(clean, description)
+    return Dataset(clean, atac, description, tuple(notes))
+
+
+def _read_file(path: Path) -> Any:
+    """Open an h5ad or h5mu; the reader's own errors say nothing that a user could act on."""
+    import anndata
+    import mudata
+
+    if not path.is_file():
+        raise InputError(f"'{path}'", "there is no such file.", "Check the path.")
+    if path.suffix not in (".h5ad", ".h5mu"):
+        raise InputError(
+            f"'{path.name}'", f"'{path.suffix}' is not a format this reads.", "Give an h5ad or h5mu file."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return anndata.read_h5ad(path) if path.suffix == ".h5ad" else mudata.read_h5mu(path)
+    except Exception as error:
+        # Whatever h5py, anndata or mudata raise on a damaged file, the user can only do one thing about it.
+        raise InputError(
+            f"'{path}'",
+            f"cannot be read as {path.suffix[1:]} ({type(error).__name__}: {str(error).splitlines()[0][:160]}).",
+            "The file may be truncated or still being copied: compare its size with the original and copy it again.",
+        ) from error
+
+
+def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:
+    """The RNA and, where there is one, the ATAC modality, cells aligned to those that both measured."""
+    data = _read_file(path)
+    if path.suffix == ".h5ad":
+        return data, None
+    if "rna" not in data.mod:
+        raise MissingColumnError("mod", "rna", list(data.mod), "Name the RNA modality 'rna'.")
+    rna = data["rna"]
+    for column in data.obs.columns:  # columns of the whole object count as columns of its cells
+        if column not in rna.obs and ":" not in column:
+            rna.obs[column] = data.obs[column].reindex(rna.obs_names).to_numpy()
+    if "atac" not in data.mod:
+        return rna, None
+    atac = data["atac"]
+    shared = rna.obs_names.intersection(atac.obs_names, sort=False)
+    if shared.empty:
+        raise InputError(
+            "mod['atac']", "shares no cell barcode with mod['rna'].",
+            "Give paired data with the same barcodes in both modalities, or leave the ATAC modality out.",
+        )  # fmt: skip
+    return rna[shared].copy(), atac[shared].copy()
+
+
+def _with_gene_names(rna: "AnnData", description: DataDescription) -> "AnnData":
+    if description.gene_key is None:
+        return rna
+    if description.gene_key not in rna.var:
+        raise MissingColumnError("var", description.gene_key, list(rna.var), "Pass one of them as gene_key.")
+    rna = rna.copy()
+    rna.var_names = rna.var[description.gene_key].astype(str).to_numpy()
+    return rna
+
+
+def _refuse_duplicates(rna: "AnnData") -> None:
+    for what, names, remedy in (
+        ("var_names", rna.var_names, "Make gene names unique, for instance by summing repeated genes"),
+        ("obs_names", rna.obs_names, "Make barcodes unique, for instance by adding the sample's name"),
+    ):
+        repeated = names[names.duplicated()].unique()
+        if len(repeated):
+            raise InputError(what, f"{len(repeated)} names occur more than once: {shorten(repeated)}.", f"{remedy}.")
+
+
+def _select_lineages(
+    rna: "AnnData", atac: "AnnData | None", description: DataDescription
+) -> tuple["AnnData", "AnnData | None"]:
+    if not description.lineages:
+        return rna, atac
+    key = description.lineage_key or "lineage"
+    if key not in rna.obs:
+        raise MissingColumnError("obs", key, list(rna.obs), "Name the column of lineage labels as lineage_key.")
+    labels = rna.obs[key].astype(str)
+    unknown = sorted(set(description.lineages) - set(labels))
+    if unknown:
+        raise InputError(
+            f"lineages = {shorten(unknown)}", f"not in obs['{key}'], which has {shorten(sorted(set(labels)))}.",
+            "Choose among those.",
+        )  # fmt: skip
+    keep = labels.isin(description.lineages).to_numpy()
+    return rna[keep].copy(), None if atac is None else atac[keep].copy()
+
+
+def _expression(rna: "AnnData", layer: str | None) -> sparse.csr_matrix:
+    if layer is not None and layer not in rna.layers:
+        raise MissingColumnError("layers", layer, list(rna.layers), "Pass one of them, or leave layer out to use X.")
+    values = rna.X if layer is None else rna.layers[layer]
+    if values is None:
+        raise InputError("X", "is empty.", f"Name a layer: {shorten(list(rna.layers))}.")
+    matrix = sparse.csr_matrix(values, dtype=np.float32, copy=True)
+    matrix.sort_indices()
+    return matrix
+
+
+def _check_values(values: sparse.csr_matrix, rna: "AnnData", description: DataDescription) -> bool:
+    """Refuse values that are no expression; return whether they are counts."""
+    where = "X" if description.layer is None else f"layers['{description.layer}']"
+    if not values.shape[0] or not values.shape[1] or not values.nnz:
+        raise InputError(where, f"has shape {values.shape} and no non-zero value.", "Check the file or its layer.")
+    for bad, what in (
+        (~np.isfinite(values.data), "NaN or infinite"),
+        (values.data < 0, "negative"),
+    ):
+        if n_bad := int(bad.sum()):
+            first = int(np.flatnonzero(bad)[0])
+            cell = int(np.searchsorted(values.indptr, first, side="right") - 1)
+            gene = rna.var_names[values.indices[first]]
+            scaled = what == "negative" and description.values != "counts"
+            raise InputError(
+                where, f"{n_bad} {what} values, the first at cell '{rna.obs_names[cell]}', gene '{gene}'.",
+                "Scaled (z-scored) data cannot be used: name the layer with counts or log values as layer."
+                if scaled else "Repair the file, or name another layer.",
+            )  # fmt: skip
+    whole = bool(np.array_equal(values.data, np.rint(values.data)))
+    if description.values == "counts" and not whole:
+        share = float(np.mean(values.data != np.rint(values.data)))
+        raise InputError(
+            where, f"values = 'counts', but {share:.0%} of the non-zero values are not whole numbers.",
+            "Set values = 'log' for log-normalised data, or name the layer that holds counts.",
+        )  # fmt: skip
+    return whole if description.values == "auto" else description.values == "counts"
+
+
+def _observations(rna: "AnnData", description: DataDescription, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Canonical columns of obs, and which cells have a pseudotime."""
+    obs = pd.DataFrame(index=rna.obs_names.astype(str))
+    keep = np.ones(rna.n_obs, dtype=bool)
+    if description.root is None:
+        key = _time_key(rna.obs, description.time_key)
+        time = pd.to_numeric(rna.obs[key], errors="coerce").to_numpy(dtype=np.float64)
+        if np.isinf(time).any():
+            raise InputError(
+                f"obs['{key}']", f"{int(np.isinf(time).sum())} cells are infinitely far from the root.",
+                "They are not connected to it: remove them, or compute pseudotime per connected part.",
+            )  # fmt: skip
+        keep = ~np.isnan(time)
+        if not keep.any() or np.ptp(time[keep]) == 0:
+            found = "has no number in it." if not keep.any() else f"is constant ({time[keep][0]:g}) over all cells."
+            raise InputError(f"obs['{key}']", found, "Name a pseudotime that varies as time_key, or pass a root.")
+        if not keep.all():
+            notes.append(f"{int((~keep).sum())} cells without a value in obs['{key}'] were left out.")
+        obs["pseudotime"] = time
+    root_column = (description.root or "").rpartition("=")[0]
+    if root_column in rna.obs:  # a root given as column=value may name any column
+        obs[root_column] = rna.obs[root_column].astype(str).to_numpy()
+    for column, key, guesses in (
+        ("lineage", description.lineage_key, ("lineage",)),
+        ("cluster", description.cluster_key, CLUSTER_NAMES),
+        ("sample", description.sample_key, ()),
+    ):
+        if key is not None and key not in rna.obs:
+            raise MissingColumnError("obs", key, list(rna.obs), f"Pass one of them as {column}_key.")
+        chosen = key or next((guess for guess in guesses if guess in rna.obs), None)
+        if chosen is not None:
+            obs[column] = pd.Categorical(rna.obs[chosen].astype(str))
+            if key is None:
+                notes.append(f"obs['{chosen}'] is taken as the {column}.")
+    return obs, keep
+
+
+def _time_key(obs: pd.DataFrame, asked: str | None) -> str:
+    numeric = [str(name) for name in obs.columns if pd.api.types.is_numeric_dtype(obs[name])]
+    if asked is not None:
+        if asked not in obs:
+            raise MissingColumnError(
+                "obs",
+                asked,
+                numeric,
+                "Pass one of these numeric columns as time_key, or a root to compute pseudotime.",
+            )
+        if asked not in numeric:
+            raise InputError(
+                f"obs['{asked}']", f"is {obs[asked].dtype}, not a number.", f"Numeric columns are {shorten(numeric)}."
+            )
+        return asked
+    found = [name for name in TIME_NAMES if name in numeric]
+    if not found:
+        raise InputError(
+            "time_key", f"is not set and no column of obs is named like a pseudotime. Numeric: {shorten(numeric)}.",
+            "Pass time_key to name one, or root (a barcode, a cluster or column=value) to have it computed.",
+        )  # fmt: skip
+    return found[0]
+
+
+def _normalise(
+    counts: sparse.csr_matrix, rna: "AnnData", description: DataDescription, notes: list[str]
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    key = description.library_size_key
+    if key is None:
+        size = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+        notes.append(
+            f"Counts were normalised to {TARGET_SUM:g} per cell over all {counts.shape[1]} genes of the file."
+        )
+    elif key not in rna.obs:
+        raise MissingColumnError("obs", key, list(rna.obs), "Pass one of them as library_size_key.")
+    else:
+        size = pd.to_numeric(rna.obs[key], errors="coerce").to_numpy(dtype=np.float64)
+        notes.append(f"Counts were normalised to {TARGET_SUM:g} per cell by the library size in obs['{key}'].")
+    empty = ~(size > 0)
+    if empty.any():
+        raise InputError(
+            "counts" if key is None else f"obs['{key}']",
+            f"{int(empty.sum())} cells have no counts, the first is '{rna.obs_names[int(np.argmax(empty))]}'.",
+            "Filter empty cells before adding the data set.",
+        )
+    normalised = sparse.diags(TARGET_SUM / size).dot(counts).tocsr().astype(np.float32)
+    np.log1p(normalised.data, out=normalised.data)
+    return normalised, size
+
+
+def _assemble(
+    rna: "AnnData",
+    normalised: sparse.csr_matrix,
+    counts: sparse.csr_matrix | None,
+    obs: pd.DataFrame,
+    description: DataDescription,
+    notes: list[str],
+) -> "AnnData":
+    """A new AnnData that holds only what the platform uses, under fixed names."""
+    import anndata
+
+    clean = anndata.AnnData(normalised, obs=obs, var=pd.DataFrame(index=rna.var_names.astype(str)))
+    if counts is not None:
+        clean.layers["counts"] = counts
+    if description.pca_key in rna.obsm:
+        clean.obsm["X_pca"] = np.asarray(rna.obsm[description.pca_key], dtype=np.float32)
+        notes.append(f"obsm['{description.pca_key}'] of the file is used for the cell graph.")
+    else:
+        clean.obsm["X_pca"] = principal_components(normalised)
+    given = next((key for key in ("X_umap", "X_tsne") if key in rna.obsm), None)
+    clean.obsm["X_embedding"] = np.asarray(
+        clean.obsm["X_pca"][:, :2] if given is None else rna.obsm[given][:, :2], dtype=np.float32
+    )
+    if not np.isfinite(clean.obsm["X_pca"]).all():
+        raise InputError(
+            f"obsm['{description.pca_key}']", "has NaN or infinite values.", "Compute it anew, or drop it."
+        )
+    if description.transition_key is not None:
+        if description.transition_key not in rna.obsp:
+            raise MissingColumnError(
+                "obsp",
+                description.transition_key,
+                list(rna.obsp),
+                "Pass one of them as transition_key, or leave it out.",
+            )
+        clean.obsp["transition"] = sparse.csr_matrix(rna.obsp[description.transition_key], dtype=np.float32)
+    return clean
+
+
+def _mark_genes(rna: "AnnData", description: DataDescription) -> None:
+    """Flag genes that may enter the model; selection itself waits for the prior."""
+    import scanpy
+
+    matrix = rna.X
+    rna.var["n_cells"] = matrix.getnnz(axis=0).astype(np.int32)
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    variance = np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2
+    rna.var["mean_expression"] = mean.astype(np.float32)
+    rna.var["is_eligible"] = (rna.var["n_cells"] >= description.min_cells) & (variance > 1e-8)
+    if not rna.var["is_eligible"].any():
+        raise InputError(
+            "min_cells", f"no gene is detected in {description.min_cells} cells and varies.",
+            "Lower min_cells, or check that the layer holds expression.",
+        )  # fmt: skip
+    limit = description.n_top_genes
+    if limit is None or limit >= int(rna.var["is_eligible"].sum()):
+        rna.var["is_highly_variable"] = rna.var["is_eligible"]
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        eligible = rna[:, rna.var["is_eligible"]]
+        marks = scanpy.pp.highly_variable_genes(eligible, n_top_genes=limit, inplace=False)
+    rna.var["is_highly_variable"] = False
+    rna.var.loc[eligible.var_names[marks["highly_variable"].to_numpy()], "is_highly_variable"] = True

@@ -1,0 +1,44 @@
+"""What a data file holds: the part of a data set's TOML that concerns the data alone."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DataDescription(BaseModel):
+    """What a data file holds. Names refer to columns and keys of the file; relative paths to the TOML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Name of the data set; partition key and `dataset` column.")
+    file: Path = Field(description="The h5ad or h5mu file.")
+    species: str | None = Field(None, description="Species, for the record: human, mouse, ...")
+    layer: str | None = Field(None, description="Layer that holds the expression; X when omitted.")
+    values: Literal["auto", "counts", "log"] = Field(
+        "auto", description="Raw counts, or log-normalised values; `auto` looks: whole numbers are counts."
+    )
+    gene_key: str | None = Field(None, description="Column of var with the gene symbols; the index when omitted.")
+    library_size_key: str | None = Field(
+        None, description="Column of obs with total counts, for files that hold only part of the genes."
+    )
+    time_key: str | None = Field(None, description="Column of obs with the pseudotime.")
+    root: str | None = Field(
+        None, description="Instead of time_key: barcode of the root cell, a cluster, or `column=value`."
+    )
+    lineage_key: str | None = Field(None, description="Column of obs with lineage labels.")
+    lineages: tuple[str, ...] = Field((), description="Keep only cells of these lineages; all when empty.")
+    cluster_key: str | None = Field(None, description="Column of obs with cell groups.")
+    sample_key: str | None = Field(None, description="Column of obs with sample or donor.")
+    pca_key: str = Field("X_pca", description="Key of obsm with principal components; computed when absent.")
+    transition_key: str | None = Field(
+        None, description="Key of obsp with a cell-to-cell transition or velocity graph (rows: from)."
+    )
+    prior: Path | None = Field(None, description="Base network: parquet, CSV or TSV with source, target[, weight].")
+    truth: Path | None = Field(None, description="Ground truth: source, target[, sign, lag, kind].")
+    ligand_receptor: Path | None = Field(None, description="Ligand-receptor pairs: ligand, receptor.")
+    receptor_tf: Path | None = Field(None, description="Receptor-TF pairs: receptor, tf.")
+    min_cells: int = Field(10, ge=1, description="A gene enters the model if detected in this many cells.")
+    n_top_genes: int | None = Field(
+        2000, ge=1, description="Targets are taken from this many highly variable genes; all when null."
+    )

@@ -1,0 +1,169 @@
+"""Controls: what a network is worth without a model. Random, the prior alone, and plain correlation.
+
+Each takes the candidate edges and returns ``source, target, score, signed_score`` in the same row order, so that a
+control is scored exactly as the network is. ``signed_score`` is 0 where a control says nothing of the sign.
+Scoring itself belongs to ``evaluation``.
+
+Correlation is computed for candidate pairs only, block by block: a P x Q matrix of a whole genome never exists.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import sparse
+
+from scmagnify_core.errors import InputError, MissingColumnError, shorten
+
+BLOCK = 256  # genes per side of a block: 2 x 256 columns are dense at any time
+CONSTANT = 1e-10  # a gene whose sd is below this share of its largest value is constant up to rounding
+
+
+def random_network(candidates: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Uniform random scores in [0, 1).
+
+    An edge's score depends on the seed and the set of candidates, not on the order of rows.
+
+    Raises
+    ------
+    MissingColumnError, InputError
+        ``candidates`` lacks ``source`` or ``target``, or repeats an edge.
+    """
+    _check_candidates(candidates)
+    order = np.lexsort((candidates["target"].astype(str), candidates["source"].astype(str)))
+    score = np.empty(len(candidates))
+    score[order] = np.random.default_rng(seed).random(len(candidates))
+    return _network(candidates, score, np.zeros(len(candidates)))
+
+
+def prior_network(candidates: pd.DataFrame) -> pd.DataFrame:
+    """The absolute weight of each candidate edge in the prior; constant where the prior gives none.
+
+    Raises
+    ------
+    MissingColumnError, InputError
+        ``candidates`` lacks ``source``, ``target`` or ``weight``, repeats an edge, or has a weight that is no
+        finite number.
+    """
+    _check_candidates(candidates, "weight")
+    weight = pd.to_numeric(candidates["weight"], errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(weight).all():
+        raise InputError(
+            "candidates['weight']",
+            f"{int((~np.isfinite(weight)).sum())} of {len(weight)} weights are no finite numbers.",
+            "Give every edge a weight, 1 where nothing is known.",
+        )
+    return _network(candidates, np.abs(weight), np.zeros(len(weight)))
+
+
+def correlation_network(
+    expression: Float[np.ndarray, "cell gene"] | sparse.spmatrix | sparse.sparray,
+    genes: Sequence[str],
+    candidates: pd.DataFrame,
+) -> pd.DataFrame:
+    """Pearson correlation of source and target over cells.
+
+    Parameters
+    ----------
+    expression
+        Log-normalised expression, dense or sparse; never modified.
+    genes
+        Names of the columns.
+    candidates
+        Edges to score: ``source``, ``target``.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``score`` is the absolute correlation, ``signed_score`` the correlation. A constant gene correlates with
+        nothing and gives 0.
+
+    Raises
+    ------
+    MissingColumnError, InputError
+        ``candidates`` lacks a column or repeats an edge; a candidate is no column of ``expression``; names and
+        columns do not match; values are not finite.
+
+    Notes
+    -----
+    Time is cells x P x Q multiplications for P sources and Q targets, in blocks without candidates none; memory is
+    two blocks of cells x 256.
+    """
+    _check_candidates(candidates)
+    names = pd.Index([str(gene) for gene in genes])
+    if expression.shape[1] != len(names):
+        raise InputError(
+            "genes",
+            f"{len(names)} names for {expression.shape[1]} columns of expression.",
+            "Pass one name per column.",
+        )
+    if not names.is_unique:
+        raise InputError(
+            "genes", f"names repeat: {shorten(names[names.duplicated()].unique())}.", "Make gene names unique."
+        )
+    source = names.get_indexer(pd.Index(candidates["source"].astype(str)))
+    target = names.get_indexer(pd.Index(candidates["target"].astype(str)))
+    if (source < 0).any() or (target < 0).any():
+        absent = pd.unique(np.concatenate([candidates["source"][source < 0], candidates["target"][target < 0]]))
+        raise InputError(
+            "candidates",
+            f"{len(absent)} genes are no column of expression: {shorten(absent)}.",
+            "Drop edges of genes that were not measured.",
+        )
+    columns = sparse.csc_matrix(expression) if sparse.issparse(expression) else np.asarray(expression)
+
+    # number the sources and the targets on their own, so that blocks are full of candidates
+    sources, source_rank = np.unique(source, return_inverse=True)
+    targets, target_rank = np.unique(target, return_inverse=True)
+    correlation = np.zeros(len(candidates))
+    for first_source in range(0, len(sources), BLOCK):
+        in_sources = source_rank // BLOCK == first_source // BLOCK
+        left = _standardise(columns, sources[first_source : first_source + BLOCK])
+        for first_target in range(0, len(targets), BLOCK):
+            edges = np.flatnonzero(in_sources & (target_rank // BLOCK == first_target // BLOCK))
+            if len(edges):
+                right = _standardise(columns, targets[first_target : first_target + BLOCK])
+                block = left.T @ right
+                correlation[edges] = block[source_rank[edges] - first_source, target_rank[edges] - first_target]
+    correlation = np.clip(correlation, -1.0, 1.0)  # rounding may pass 1 by an ulp
+    return _network(candidates, np.abs(correlation), correlation)
+
+
+def _standardise(
+    columns: Float[np.ndarray, "cell gene"] | sparse.csc_matrix, which: np.ndarray
+) -> Float[np.ndarray, "cell block"]:
+    """Columns centred and of unit length; constant columns become 0."""
+    block = columns[:, which]
+    values = np.asarray(block if isinstance(block, np.ndarray) else block.toarray(), dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("expression", "has values that are not finite.", "Remove NaN and infinite values.")
+    centred = values - values.mean(axis=0)
+    length = np.linalg.norm(centred, axis=0)
+    is_constant = length <= CONSTANT * np.sqrt(len(values)) * np.abs(values).max(axis=0, initial=0)
+    return np.where(is_constant, 0.0, centred / np.where(is_constant, 1.0, length))
+
+
+def _check_candidates(candidates: pd.DataFrame, *further: str) -> None:
+    """Refuse candidates without the columns a control needs, or with an edge twice."""
+    for name in ("source", "target", *further):
+        if name not in candidates.columns:
+            raise MissingColumnError(
+                "candidates", name, list(candidates.columns), "Pass a table with source, target and weight."
+            )
+    repeats = candidates.duplicated(["source", "target"])
+    if repeats.any():
+        first = candidates[repeats].iloc[0]
+        raise InputError(
+            "candidates",
+            f"{int(repeats.sum())} edges occur more than once, first {first['source']} -> {first['target']}.",
+            "Keep one row per edge.",
+        )
+
+
+def _network(
+    candidates: pd.DataFrame, score: Float[np.ndarray, " edge"], signed_score: Float[np.ndarray, " edge"]
+) -> pd.DataFrame:
+    """The scored candidates as an edge table with a fresh index."""
+    edges = candidates[["source", "target"]].reset_index(drop=True)
+    return edges.assign(score=score, signed_score=signed_score)

@@ -1,0 +1,157 @@
+"""From evidence to the mask: the candidate edges of one data set.
+
+The mask B is P x Q and mostly zero, so it is kept as its non-zero entries, sorted by target and then source:
+the model sums over the candidates of a target, and a sorted list makes that one contiguous segment.
+A TF never regulates itself here: its own past predicts it trivially, which is no evidence for an edge.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from scmagnify_core.dataset import Dataset
+from scmagnify_core.errors import PriorError, shorten
+
+
+@dataclass(frozen=True)
+class PriorNetwork:
+    """Candidate edges of a data set: the non-zero entries of the P x Q mask, sorted by target, then source."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    source_index: Int[np.ndarray, " edge"]
+    target_index: Int[np.ndarray, " edge"]
+    weight: Float[np.ndarray, " edge"]
+    evidence: tuple[str, ...]
+    origin: tuple[str, ...]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of candidate edges, E."""
+        return len(self.source_index)
+
+    @property
+    def density(self) -> float:
+        """Share of the P x Q pairs that are candidates."""
+        return self.n_edges / (len(self.sources) * len(self.targets))
+
+    def mask(self) -> Bool[np.ndarray, "source target"]:
+        """The dense mask; P x Q booleans."""
+        dense = np.zeros((len(self.sources), len(self.targets)), dtype=bool)
+        dense[self.source_index, self.target_index] = True
+        return dense
+
+    def to_table(self) -> pd.DataFrame:
+        """Body of the ``prior_network`` table."""
+        return pd.DataFrame(
+            {
+                "source": np.asarray(self.sources, dtype=object)[self.source_index],
+                "target": np.asarray(self.targets, dtype=object)[self.target_index],
+                "weight": self.weight,
+                "evidence": list(self.evidence),
+                "origin": list(self.origin),
+            }
+        )
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame) -> "PriorNetwork":
+        """Inverse of :meth:`to_table`, whatever the order of rows."""
+        ordered = table.sort_values(["target", "source"], kind="stable")
+        source_index, sources = pd.factorize(ordered["source"], sort=True)
+        target_index, targets = pd.factorize(ordered["target"], sort=True)
+        return cls(
+            tuple(sources), tuple(targets), source_index.astype(np.int64), target_index.astype(np.int64),
+            ordered["weight"].to_numpy(dtype=np.float32), tuple(ordered["evidence"]), tuple(ordered["origin"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PriorCoverage:
+    """How much of an evidence table a data set can use; all are counts."""
+
+    n_edges_given: int
+    n_sources_given: int
+    n_targets_given: int
+    n_edges: int
+    n_sources: int
+    n_targets: int
+    n_self_edges_dropped: int
+    n_edges_unmeasured: int
+    n_edges_not_eligible: int
+
+
+def assemble_prior(evidence: pd.DataFrame, dataset: Dataset) -> tuple[PriorNetwork, PriorCoverage]:
+    """Keep the candidate edges whose TF and gene the data set can model.
+
+    A source must be detected in enough cells and vary; a target must also be among the highly variable genes,
+    unless it is itself a source (cascades between TFs are kept).
+
+    Parameters
+    ----------
+    evidence
+        Frame with ``source``, ``target``, ``weight``, ``evidence``, ``origin``, one row per edge.
+
+    Raises
+    ------
+    PriorError
+        No edge is left; the message says why: identifiers against symbols, another species' spelling, genes
+        that are measured but not eligible, or no overlap at all.
+    """
+    genes = dataset.rna.var
+    names = pd.Index(genes.index)
+    eligible = set(names[genes["is_eligible"]])
+    measured = evidence["source"].isin(names) & evidence["target"].isin(names)
+    if not measured.any():
+        raise _no_overlap(evidence, names)
+    is_self = evidence["source"] == evidence["target"]
+    source_fits = evidence["source"].isin(eligible)
+    sources = set(evidence.loc[source_fits, "source"])
+    varying = set(names[genes["is_highly_variable"]])
+    target_fits = evidence["target"].isin(varying | (sources & eligible))
+    keep = measured & ~is_self & source_fits & target_fits
+    if not keep.any():
+        raise PriorError(
+            "prior", f"{int(measured.sum())} of its edges are measured, but none joins a TF and a target that vary.",
+            f"Lower min_cells (now {dataset.description.min_cells}) or raise n_top_genes.",
+        )  # fmt: skip
+    prior = PriorNetwork.from_table(evidence[keep])
+    coverage = PriorCoverage(
+        n_edges_given=len(evidence),
+        n_sources_given=evidence["source"].nunique(),
+        n_targets_given=evidence["target"].nunique(),
+        n_edges=prior.n_edges,
+        n_sources=len(prior.sources),
+        n_targets=len(prior.targets),
+        n_self_edges_dropped=int((is_self & measured).sum()),
+        n_edges_unmeasured=int((~measured).sum()),
+        n_edges_not_eligible=int((measured & ~is_self & ~(source_fits & target_fits)).sum()),
+    )
+    return prior, coverage
+
+
+def _no_overlap(evidence: pd.DataFrame, genes: pd.Index) -> PriorError:
+    """Say why not one edge fits: the three causes that people meet, then the plain fact."""
+    in_prior = pd.Index(evidence["source"]).union(evidence["target"])
+    examples = f"The data set has {shorten(genes, 3)}, the prior {shorten(in_prior, 3)}."
+    data_is_ensembl = genes.str.match(r"ENS[A-Z]*G\d{6,}").mean() > 0.5
+    prior_is_ensembl = in_prior.str.match(r"ENS[A-Z]*G\d{6,}").mean() > 0.5
+    if data_is_ensembl != prior_is_ensembl:
+        which = (
+            "gene names are Ensembl ids and the prior uses symbols",
+            "Set gene_key to the column of var with symbols",
+        )
+        if prior_is_ensembl:
+            which = ("prior uses Ensembl ids and the gene names are symbols", "Translate the prior to symbols")
+        return PriorError("prior", f"shares no edge with the data: the {which[0]}. {examples}", f"{which[1]}.")
+    shared = set(genes.str.upper()) & set(in_prior.str.upper())
+    if shared:
+        return PriorError(
+            "prior", f"shares no edge with the data, yet {len(shared)} names agree but for case. {examples}",
+            "It is probably for another species (human symbols are upper case, mouse ones are not): "
+            "give a prior for this species, or translate it through orthologs.",
+        )  # fmt: skip
+    return PriorError(
+        "prior", f"shares no edge with the data. {examples}", "Give a prior for this species and naming."
+    )

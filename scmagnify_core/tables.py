@@ -1,0 +1,447 @@
+"""Every persisted table, declared once: columns, types, key, units and meaning.
+
+The lakehouse creates and checks its tables from these declarations, the SQL views expose them, and the
+data dictionary is printed from them. A frame that does not match its declaration never reaches storage.
+
+Three columns are *stamped* by the lakehouse and never produced by the method: ``dataset``, ``seed`` (only
+where a table has one row set per seed) and ``materialization_id``, the key into ``lineage``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from scmagnify_core.errors import SchemaError
+
+STAMPED = ("dataset", "seed", "materialization_id")
+
+TEXT, FLAG = pa.string(), pa.bool_()
+INT16, INT32, INT64 = pa.int16(), pa.int32(), pa.int64()
+FLOAT32, FLOAT64 = pa.float32(), pa.float64()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, what it means and, where it has one, its unit."""
+
+    name: str
+    dtype: pa.DataType
+    meaning: str
+    unit: str | None = None
+    nullable: bool = False
+
+    @property
+    def field(self) -> pa.Field:
+        """The column as an Arrow field."""
+        return pa.field(self.name, self.dtype, nullable=self.nullable)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One persisted table.
+
+    ``asset`` is the asset that writes it. ``key`` identifies a row within a partition; ``sort`` is the order
+    of rows on disk, chosen so that the commonest filter skips row groups.
+    """
+
+    name: str
+    asset: str
+    meaning: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition_by: tuple[str, ...] = ("dataset",)
+    mode: Literal["replace", "append"] = "replace"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the stored table, stamped columns included."""
+        return pa.schema([column.field for column in self.columns])
+
+    @property
+    def body(self) -> tuple[Column, ...]:
+        """The columns the method produces, in order: all but the stamped ones."""
+        if self.mode == "append":
+            return self.columns
+        return tuple(column for column in self.columns if column.name not in STAMPED)
+
+    def validate(self, frame: pd.DataFrame) -> pa.Table:
+        """Check a frame of body columns and return it as Arrow, rows in key order.
+
+        Integers may widen and floats may narrow to the declared type; nothing else is converted, because a
+        silent cast is how a float64 p-value of 1e-50 becomes 0.
+
+        Raises
+        ------
+        SchemaError
+            Missing or unknown columns, a wrong kind of type, nulls or non-finite numbers where none are
+            allowed, or two rows with the same key. Every problem is listed, not only the first.
+        """
+        problems: list[str] = []
+        names = [column.name for column in self.body]
+        missing = [name for name in names if name not in frame.columns]
+        unknown = [str(name) for name in frame.columns if name not in names]
+        if missing:
+            problems.append(f"missing column {', '.join(missing)}")
+        if unknown:
+            problems.append(f"unknown column {', '.join(unknown)}")
+        if problems:
+            raise SchemaError(self.name, problems)
+
+        key = [name for name in self.key if name in names]
+        frame = frame.sort_values(key, kind="stable") if key else frame
+        arrays: list[pa.Array] = []
+        for column in self.body:
+            try:
+                arrays.append(_to_arrow(frame[column.name], column))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as error:
+                problems.append(f"column {column.name} is not {column.dtype} ({error})")
+                continue
+            if not column.nullable and arrays[-1].null_count:
+                problems.append(f"column {column.name} has {arrays[-1].null_count} nulls")
+        if problems:
+            raise SchemaError(self.name, problems)
+        if key and (n_doubles := int(frame.duplicated(subset=key).sum())):
+            raise SchemaError(self.name, [f"{n_doubles} rows repeat the key ({', '.join(key)})"])
+        return pa.Table.from_arrays(arrays, schema=pa.schema([column.field for column in self.body]))
+
+
+def _to_arrow(values: pd.Series, column: Column) -> pa.Array:
+    """Convert one column; floats are checked for infinities, NaN counts as null."""
+    if pa.types.is_floating(column.dtype):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isinf(numbers).any():
+            raise ValueError("infinite values")
+        return pa.array(numbers, type=column.dtype, from_pandas=True)
+    if pa.types.is_integer(column.dtype) and values.dtype.kind not in "iuO" and values.dtype.name != "Int64":
+        raise TypeError(f"found {values.dtype}")
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
+    return pa.array(values.tolist() if values.dtype == object else values, type=column.dtype, from_pandas=True)
+
+
+DATASET = Column("dataset", TEXT, "name of the data set")
+SEED = Column("seed", INT16, "random seed of the trained model")
+MADE_BY = Column("materialization_id", TEXT, "the materialization that wrote the row; key into `lineage`")
+SOURCE = Column("source", TEXT, "regulator (TF)")
+TARGET = Column("target", TEXT, "regulated gene")
+LAG = Column("lag", INT16, "lag, counted from 1", "steps")
+CELL = Column("cell", TEXT, "cell barcode")
+PVALUE = Column("pvalue", FLOAT64, "p-value of the test")
+PADJ = Column("padj", FLOAT64, "Benjamini-Hochberg adjusted p-value")
+
+# fmt: off
+_TABLES = (
+    Table(
+        "datasets", "raw_dataset", "Registered data sets, one row each.",
+        (
+            DATASET,
+            Column("file", TEXT, "path of the data file"),
+            Column("sha256", TEXT, "hash of the file's content"),
+            Column("size_bytes", INT64, "size of the file", "bytes"),
+            Column("species", TEXT, "species", nullable=True),
+            Column("spec", TEXT, "the data set's description, as JSON"),
+            Column("registered_at", TIME, "when this content was registered"),
+            MADE_BY,
+        ),
+        key=(),
+    ),
+    Table(
+        "cells", "dataset", "Cells that entered the analysis.",
+        (
+            DATASET, CELL,
+            Column("pseudotime", FLOAT64, "position along the trajectory", "pseudotime"),
+            Column("lineage", TEXT, "lineage", nullable=True),
+            Column("cluster", TEXT, "cell group", nullable=True),
+            Column("sample", TEXT, "sample or donor", nullable=True),
+            Column("n_counts", FLOAT64, "total counts over all genes", "counts", nullable=True),
+            Column("embedding_1", FLOAT32, "first coordinate of the 2-D embedding: UMAP if the file has one, else PCA"),
+            Column("embedding_2", FLOAT32, "second coordinate of the 2-D embedding"),
+            MADE_BY,
+        ),
+        key=("cell",),
+    ),
+    Table(
+        "genes", "dataset", "Genes of the data set and their part in the model.",
+        (
+            DATASET,
+            Column("gene", TEXT, "gene name"),
+            Column("n_cells", INT32, "cells in which the gene is detected", "cells"),
+            Column("mean_expression", FLOAT32, "mean normalised expression", "log counts per 10,000"),
+            Column("is_highly_variable", FLAG, "among the highly variable genes"),
+            Column("is_eligible", FLAG, "may enter the model: detected in enough cells and varying"),
+            MADE_BY,
+        ),
+        key=("gene",),
+    ),
+    Table(
+        "prior_network", "prior_network", "Candidate edges; the model can find no others.",
+        (
+            DATASET, SOURCE, TARGET,
+            Column("weight", FLOAT32, "weight in the imported network, 1 where it gives none"),
+            Column("evidence", TEXT, "kind of evidence: imported, motif, ..."),
+            Column("origin", TEXT, "file or resource that names the edge"),
+            MADE_BY,
+        ),
+        key=("source", "target"),
+    ),
+    Table(
+        "training_history", "trained_model", "Loss curves, one row per epoch.",
+        (
+            DATASET, SEED,
+            Column("epoch", INT32, "epoch, counted from 1"),
+            Column("loss", FLOAT64, "total training loss"),
+            Column("prediction_loss", FLOAT64, "mean squared error of the prediction"),
+            Column("sparsity", FLOAT64, "group elastic-net penalty before its weight"),
+            Column("smoothness", FLOAT64, "smoothness penalty before its weight"),
+            Column("validation_loss", FLOAT64, "mean squared error on held-out cells", nullable=True),
+            Column("learning_rate", FLOAT64, "learning rate of the epoch"),
+            MADE_BY,
+        ),
+        key=("epoch",), partition_by=("dataset", "seed"),
+    ),
+    Table(
+        "seed_network", "seed_network", "Edges per lag of one seed's model.",
+        (
+            DATASET, SEED, SOURCE, TARGET, LAG,
+            Column("weight", FLOAT32, "median coefficient over cells"),
+            Column("magnitude", FLOAT32, "median absolute coefficient over cells"),
+            Column("cv", FLOAT32, "coefficient of variation over cells", nullable=True),
+            MADE_BY,
+        ),
+        key=("source", "target", "lag"), partition_by=("dataset", "seed"),
+    ),
+    Table(
+        "multiscale_network", "multiscale_network", "The K x P x Q network, aggregated over cells and seeds.",
+        (
+            DATASET, SOURCE, TARGET, LAG,
+            Column("weight", FLOAT32, "median coefficient over cells, median over seeds"),
+            Column("magnitude", FLOAT32, "median absolute coefficient over cells, median over seeds"),
+            Column("weight_sd", FLOAT32, "standard deviation of the weight over seeds"),
+            MADE_BY,
+        ),
+        key=("source", "target", "lag"),
+    ),
+    Table(
+        "edges", "multiscale_network", "One row per candidate edge: the ranked network.",
+        (
+            DATASET, SOURCE, TARGET,
+            Column("score", FLOAT32, "strength: the largest magnitude over lags; higher is more certain"),
+            Column("signed_score", FLOAT32, "weight at the lag of largest absolute weight; negative represses"),
+            Column("lag", FLOAT32, "estimated lag: mean of the lags weighted by magnitude", "steps"),
+            Column("peak_lag", INT16, "lag of the largest magnitude", "steps"),
+            Column("n_seeds", INT16, "seeds that were aggregated"),
+            Column("stability", FLOAT32, "share of seeds that rank the edge among their top edges"),
+            Column("sign_agreement", FLOAT32, "share of seeds that agree with the majority sign"),
+            Column("score_sd", FLOAT32, "standard deviation of the score over seeds"),
+            Column("rank", INT32, "rank by score, 1 is the strongest"),
+            Column("is_selected", FLAG, "passes the network's threshold"),
+            MADE_BY,
+        ),
+        key=("source", "target"),
+    ),
+    Table(
+        "seed_agreement", "multiscale_network", "How far two seeds agree.",
+        (
+            DATASET,
+            Column("seed_a", INT16, "first seed"),
+            Column("seed_b", INT16, "second seed"),
+            Column("n_top", INT32, "edges in each seed's top list"),
+            Column("jaccard", FLOAT32, "Jaccard index of the top lists"),
+            Column("spearman", FLOAT32, "rank correlation of the scores", nullable=True),
+            MADE_BY,
+        ),
+        key=("seed_a", "seed_b"),
+    ),
+    Table(
+        "regfactors", "regfactors", "RegFactors: target modules with the lags and TFs the core ties to them.",
+        (
+            DATASET,
+            Column("regfactor", TEXT, "name, RF1 is the strongest"),
+            Column("energy_share", FLOAT32, "share of the decomposed network's squared norm"),
+            Column("link_share", FLOAT32, "share of that energy held by the one lag-TF pair of profiles shown"),
+            Column("peak_lag", INT16, "lag with the largest loading", "steps"),
+            Column("top_sources", TEXT, "TFs of largest loading, strongest first"),
+            Column("top_targets", TEXT, "targets of largest loading, strongest first"),
+            MADE_BY,
+        ),
+        key=("regfactor",),
+    ),
+    Table(
+        "regfactor_loadings", "regfactors", "Loadings of each RegFactor over lags, TFs and targets.",
+        (
+            DATASET,
+            Column("regfactor", TEXT, "name of the RegFactor"),
+            Column("mode", TEXT, "lag, source or target"),
+            Column("name", TEXT, "the lag, TF or gene"),
+            Column("loading", FLOAT32, "loading; unit norm over each mode"),
+            MADE_BY,
+        ),
+        key=("regfactor", "mode", "name"),
+    ),
+    Table(
+        "regfactor_components", "regfactors", "Tucker factor matrices, one row per entry.",
+        (
+            DATASET,
+            Column("mode", TEXT, "lag, source or target"),
+            Column("component", INT16, "component of that mode, counted from 1"),
+            Column("name", TEXT, "the lag, TF or gene"),
+            Column("loading", FLOAT32, "entry of the factor matrix"),
+            MADE_BY,
+        ),
+        key=("mode", "component", "name"),
+    ),
+    Table(
+        "regfactor_core", "regfactors", "Tucker core, one row per entry.",
+        (
+            DATASET,
+            Column("lag_component", INT16, "component of the lag mode, counted from 1"),
+            Column("source_component", INT16, "component of the TF mode, counted from 1"),
+            Column("target_component", INT16, "component of the target mode, counted from 1"),
+            Column("value", FLOAT32, "entry of the core"),
+            MADE_BY,
+        ),
+        key=("lag_component", "source_component", "target_component"),
+    ),
+    Table(
+        "tf_activity", "tf_activity", "Activity of each TF in each cell.",
+        (
+            DATASET, CELL, SOURCE,
+            Column("activity", FLOAT32, "t-statistic of the TF in the cell's multivariate linear model"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("cell", "source"),
+    ),
+    Table(
+        "regfactor_activity", "regfactor_activity", "Activity of each RegFactor in each cell.",
+        (
+            DATASET, CELL,
+            Column("regfactor", TEXT, "name of the RegFactor"),
+            Column("activity", FLOAT32, "t-statistic of the RegFactor in the cell's multivariate linear model"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("cell", "regfactor"),
+    ),
+    Table(
+        "ligand_receptor", "communication_scores", "Ligand-receptor scores between cell groups.",
+        (
+            DATASET,
+            Column("sender", TEXT, "cell group that expresses the ligand"),
+            Column("receiver", TEXT, "cell group that expresses the receptor"),
+            Column("ligand", TEXT, "ligand, subunits joined by '_'"),
+            Column("receptor", TEXT, "receptor, subunits joined by '_'"),
+            Column("ligand_mean", FLOAT32, "mean expression of the ligand in the sender"),
+            Column("receptor_mean", FLOAT32, "mean expression of the receptor in the receiver"),
+            Column("score", FLOAT32, "product of the two means"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("sender", "receiver", "ligand", "receptor"),
+    ),
+    Table(
+        "receptor_tf", "communication_scores", "Association of a receptor with a TF along pseudotime.",
+        (
+            DATASET,
+            Column("receptor", TEXT, "receptor gene"),
+            Column("tf", TEXT, "TF downstream of the receptor"),
+            Column("lag", INT16, "lag of the strongest association; 0 is none", "bins of pseudotime"),
+            Column("association", FLOAT32, "correlation of the receptor with the later TF"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("receptor", "tf"),
+    ),
+    Table(
+        "communication_scores", "communication_scores", "Cascades: ligand -> receptor -> TF.",
+        (
+            DATASET,
+            Column("sender", TEXT, "cell group that expresses the ligand"),
+            Column("receiver", TEXT, "cell group that expresses the receptor"),
+            Column("ligand", TEXT, "ligand"),
+            Column("receptor", TEXT, "receptor"),
+            Column("tf", TEXT, "TF downstream of the receptor"),
+            Column("lag", INT16, "lag from receptor to TF", "bins of pseudotime"),
+            Column("ligand_receptor_score", FLOAT32, "score of the ligand-receptor pair"),
+            Column("receptor_tf_association", FLOAT32, "correlation of the receptor with the later TF"),
+            Column("score", FLOAT32, "rank product of the two parts, 0 to 1; higher is stronger"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("sender", "receiver", "ligand", "receptor", "tf"),
+    ),
+    Table(
+        "network_scores", "network_scores", "The network and its controls against a ground truth.",
+        (
+            DATASET,
+            Column("method", TEXT, "scmagnify, or the control: random, prior, correlation"),
+            Column("truth", TEXT, "kind of ground truth"),
+            Column("prior_edges", TEXT, "kept, or removed from truth and universe"),
+            Column("n_true", INT32, "true edges in the universe", "edges"),
+            Column("n_universe", INT64, "pairs that were ranked", "edges"),
+            Column("density", FLOAT64, "share of true edges: the AUPRC of a random ranking"),
+            Column("auprc", FLOAT64, "area under precision-recall (average precision)"),
+            Column("auprc_ratio", FLOAT64, "AUPRC over density"),
+            Column("epr", FLOAT64, "early precision over density"),
+            Column("epr_ceiling", FLOAT64, "largest EPR that is possible"),
+            Column("sign_accuracy", FLOAT64, "share of true edges of right sign", nullable=True),
+            Column("lag_spearman", FLOAT64, "rank correlation of estimated and true lag", nullable=True),
+            MADE_BY,
+        ),
+        key=("method", "truth", "prior_edges"),
+    ),
+    Table(
+        "lineage", "lakehouse", "Who made which rows, from what, with which code. Append only.",
+        (
+            MADE_BY,
+            Column("run_id", TEXT, "Dagster run, 'none' outside one"),
+            Column("asset", TEXT, "asset that was materialized"),
+            DATASET,
+            Column("seed", INT16, "seed, for assets that have one", nullable=True),
+            Column("code_version", TEXT, "package version and hash of its source"),
+            Column("data_version", TEXT, "hash of the content that was written"),
+            Column("file_sha256", TEXT, "hash of the data file at the root"),
+            Column("seeds", pa.list_(INT16), "seeds that entered", nullable=True),
+            Column("inputs", TEXT, "inputs as JSON: asset, dataset, seed, materialization_id, data_version"),
+            Column("parameters", TEXT, "parameters as JSON"),
+            Column("packages", TEXT, "versions of Python and packages as JSON"),
+            Column("tables", TEXT, "tables and their row counts as JSON"),
+            Column("created_at", TIME, "when the write began"),
+        ),
+        key=("materialization_id",), partition_by=(), mode="append",
+    ),
+    Table(
+        "artifacts", "lakehouse", "Files that hold what tables do not: weights, operators, h5ad. Append only.",
+        (
+            MADE_BY,
+            Column("asset", TEXT, "asset that was materialized"),
+            DATASET,
+            Column("seed", INT16, "seed, for assets that have one", nullable=True),
+            Column("name", TEXT, "name of the file within its asset"),
+            Column("sha256", TEXT, "hash of the content; also its address"),
+            Column("size_bytes", INT64, "size", "bytes"),
+            Column("path", TEXT, "path below the lake's folder"),
+            Column("created_at", TIME, "when the write began"),
+        ),
+        key=("materialization_id", "name"), partition_by=(), mode="append",
+    ),
+    Table(
+        "table_versions", "lakehouse", "Which Delta version of a table each materialization committed. Append only.",
+        (
+            MADE_BY,
+            Column("table_name", TEXT, "table that was written"),
+            Column("version", INT64, "Delta version, for time travel"),
+            Column("n_rows", INT64, "rows in the partition", "rows"),
+            Column("committed_at", TIME, "when the commit succeeded"),
+        ),
+        key=("materialization_id", "table_name"), partition_by=(), mode="append",
+    ),
+)
+
+# fmt: on
+TABLES: Mapping[str, Table] = {table.name: table for table in _TABLES}
+
+
+def tables_of(asset: str) -> list[Table]:
+    """The tables that one asset writes, in declared order."""
+    return [table for table in _TABLES if table.asset == asset]

@@ -1,0 +1,79 @@
+"""Coordinates of cells along a trajectory: principal components and diffusion pseudotime.
+
+Both come from well-kept libraries; what lives here is the choice of root and the refusal of graphs that the
+root does not reach.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+
+from scmagnify_core.description import DataDescription
+from scmagnify_core.errors import InputError, shorten
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+N_COMPONENTS = 50
+
+
+def principal_components(matrix: sparse.csr_matrix, n_components: int = N_COMPONENTS) -> Float[np.ndarray, "cell pc"]:
+    """Leading principal components of log-normalised expression, centred implicitly so that it stays sparse."""
+    from sklearn.decomposition import PCA
+
+    n_components = min(n_components, min(matrix.shape) - 1)
+    if n_components < 1:
+        raise InputError("X", f"has shape {matrix.shape}.", "At least two cells and two genes are needed.")
+    pca = PCA(n_components, svd_solver="arpack", random_state=0)
+    return pca.fit_transform(matrix.astype(np.float64)).astype(np.float32)
+
+
+def diffusion_pseudotime(rna: "AnnData", description: DataDescription) -> Float[np.ndarray, " cell"]:
+    """Diffusion pseudotime (Haghverdi et al. 2016) from the root that ``description`` names, by scanpy.
+
+    A root cluster is represented by its cell farthest out in diffusion space from all other cells.
+
+    Raises
+    ------
+    InputError
+        The root is unknown, or the cell graph falls into parts that the root does not reach.
+    """
+    import scanpy
+
+    work = rna.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scanpy.pp.neighbors(work, n_neighbors=min(30, work.n_obs - 1), use_rep="X_pca", random_state=0)
+        scanpy.tl.diffmap(work, n_comps=min(15, work.n_obs - 2), random_state=0)
+        work.uns["iroot"] = _root_cell(work, description)
+        scanpy.tl.dpt(work, n_dcs=min(10, work.obsm["X_diffmap"].shape[1]))
+    time = work.obs["dpt_pseudotime"].to_numpy(dtype=np.float64)
+    if not np.isfinite(time).all():
+        raise InputError(
+            f"root = '{description.root}'", f"does not reach {int((~np.isfinite(time)).sum())} of {len(time)} cells.",
+            "The cell graph falls apart: select a lineage, or pass a pseudotime as time_key.",
+        )  # fmt: skip
+    return time
+
+
+def _root_cell(work: "AnnData", description: DataDescription) -> int:
+    root = str(description.root)
+    if root in work.obs_names:
+        return int(work.obs_names.get_loc(root))
+    column, _, value = root.rpartition("=")
+    column = {"": "cluster", description.cluster_key: "cluster", description.lineage_key: "lineage"}.get(
+        column, column
+    )
+    if column in work.obs and (members := np.flatnonzero(work.obs[column].astype(str) == value)).size:
+        coordinates = work.obsm["X_diffmap"][:, 1:]
+        others = np.delete(coordinates, members, axis=0)
+        centre = others.mean(axis=0) if len(others) else coordinates.mean(axis=0)
+        return int(members[np.argmax(((coordinates[members] - centre) ** 2).sum(axis=1))])
+    clusters = shorten(sorted(set(work.obs["cluster"].astype(str)))) if "cluster" in work.obs else "none"
+    raise InputError(
+        f"root = '{root}'", f"is neither a barcode nor a cluster. Clusters: {clusters}.",
+        "Give a barcode, a cluster of cluster_key, or column=value.",
+    )  # fmt: skip
