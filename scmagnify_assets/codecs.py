@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from scipy import sparse
-
 from scmagnify_core.activity import Activity
+
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.methods.granger.config import GrangerConfig
@@ -113,9 +113,7 @@ def _decode_model(stored: Stored) -> TrainingResult:
 
 
 def _encode_multiscale(value: MultiscaleNetwork, folder: Path) -> Encoded:
-    return Encoded(
-        {"multiscale_network": value.to_table(), "edges": value.edges, "seed_agreement": value.agreement}
-    )
+    return Encoded({"multiscale_network": value.to_table(), "edges": value.edges, "seed_agreement": value.agreement})
 
 
 def _decode_multiscale(stored: Stored) -> MultiscaleNetwork:

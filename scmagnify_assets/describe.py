@@ -11,6 +11,7 @@ from scmagnify_assets.lineage import Materialization
 from scmagnify_core.tables import STAMPED, Table, tables_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 # Where a column's values come from: table.column -> (asset, column) of what was read. Names that identify (source,
@@ -81,7 +82,9 @@ def definition_metadata(asset: str) -> dict[str, Any]:
         "dagster/column_schema": _schema(main),
         "dagster/column_lineage": dg.TableColumnLineage(
             {
-                name: [dg.TableColumnDep(asset_key=dg.AssetKey(origin), column_name=column) for origin, column in deps]
+                name: [
+                    dg.TableColumnDep(asset_key=dg.AssetKey(origin), column_name=column) for origin, column in deps
+                ]
                 for name, deps in sources.items()
             }
         ),
@@ -111,3 +114,12 @@ def figure_metadata(figure: "Figure") -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![figure](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
 
 
+def table_preview(frame: "pd.DataFrame") -> dg.TableMetadataValue:
+    """A few rows as a table in the UI; floats are rounded."""
+    records = frame.round(4).to_dict("records")
+    return dg.MetadataValue.table([dg.TableRecord({str(k): _plain(v) for k, v in row.items()}) for row in records])
+
+
+def _plain(value: Any) -> str | float | int | bool:
+    item = value.item() if hasattr(value, "item") else value
+    return round(item, 4) if isinstance(item, float) else item

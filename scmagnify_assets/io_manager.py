@@ -7,7 +7,6 @@ several seeds.
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from scmagnify_assets.describe import table_metadata
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.lineage import Input, Materialization
 from scmagnify_assets.partitions import split_key
+from scmagnify_assets.progress import report
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.errors import InputError
 from scmagnify_core.tables import STAMPED
@@ -57,6 +57,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         asset = context.asset_key.to_user_string()
         lake = self.lake.open()
         inputs = self._read.pop(context.step_key, [])
+        report(asset, 1, 1, "storing")
         written: list[Materialization] = []
         for key in context.asset_partition_keys:
             dataset, seed = split_key(key)
@@ -71,20 +72,23 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                         inputs=[one for one in inputs if seed is None or one.seed in (None, seed)],
                         parameters=spec.model_dump(mode="json"),
                         file_sha256=registry.find(lake, dataset).sha256,
-                        seeds=sorted({one.seed for one in inputs if one.seed is not None}) if seed is None else [seed],
+                        seeds=[seed] if seed is not None else sorted({one.seed for one in inputs} - {None}),
                     )
                 )  # fmt: skip
         version = "-".join(made.data_version for made in written)
         context.step_context.set_data_version(context.name, dg.DataVersion(version))
         context.add_output_metadata(table_metadata(asset, written))
+        report(asset, 1, 1, "stored")
 
     def load_input(self, context: dg.InputContext) -> Any:
         """Read the current value of each partition; an asset with seeds gives ``{seed: value}``."""
         asset = context.asset_key.to_user_string()
         lake = self.lake.open()
         step = context.step_context.step.key
+        report(step, 0, 0, f"reading {asset}")
         if asset == registry.ASSET:
             registration = registry.find(lake, context.asset_partition_key)
+            registry.refuse_changed_file(registration)
             made = lake.current(asset, registration.name)
             assert made is not None
             self._read[step].append(made.to_input())
@@ -103,10 +107,4 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                 )  # fmt: skip
             self._read[step].append(made.to_input())
             values[seed] = CODECS[asset].decode(_Stored(lake, made))
-        return values[None] if None in values else values
-
-
-def rows_of(lake: Lakehouse, made: Materialization) -> Mapping[str, pd.DataFrame]:
-    """All tables of a materialization."""
-    stored = _Stored(lake, made)
-    return {name: stored.table(name) for name in made.tables}
+        return values.get(None, values)

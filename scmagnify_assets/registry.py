@@ -112,3 +112,21 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
         ASSET, spec.name, None, {"datasets": row}, {}, run_id=run_id, inputs=(), parameters=raw, file_sha256=sha256
     )  # fmt: skip
     return Registration(spec.name, raw, sha256, now, made.materialization_id)
+
+
+def refuse_changed_file(registration: Registration) -> None:
+    """Refuse a file whose content is no longer the registered one: the lineage would be untrue.
+
+    Raises
+    ------
+    InputError
+        The hashes differ.
+    """
+    path = Path(registration.raw["file"])
+    found = file_sha256(path)
+    if found != registration.sha256:
+        raise InputError(
+            f"'{path}'",
+            f"has changed since it was registered (sha256 {found[:12]}, then {registration.sha256[:12]}).",
+            f"Register its new content: scmagnify add {path} --name {registration.name} --replace",
+        )  # fmt: skip

@@ -8,8 +8,8 @@ Decisions
 * The score of an edge is its strength: the largest median absolute coefficient over lags (published).
 * The signed score is the weight at the lag where it is largest in absolute value. The published maximum over signed
   lags gives a repressor its *least* negative lag and recovers 16-35 % of repressors (measured).
-* The estimated lag averages lags by absolute coefficients; ``lag_weights='signed'`` is the published formula, in which
-  lags of opposite sign cancel.
+* The estimated lag averages lags by absolute coefficients; ``lag_weights='signed'`` is the published formula, in
+  which lags of opposite sign cancel.
 """
 
 from collections.abc import Sequence
@@ -87,7 +87,8 @@ class Network:
         target_index, source_index = np.nonzero((tensor != 0).any(axis=0).T)
         weight = tensor[:, source_index, target_index]
         return cls(
-            tuple(sources), tuple(targets), source_index, target_index, weight, np.abs(weight), np.full_like(weight, np.nan)
+            tuple(sources), tuple(targets), source_index, target_index,
+            weight, np.abs(weight), np.full_like(weight, np.nan),
         )  # fmt: skip
 
     def edge_names(self) -> pd.DataFrame:
@@ -239,9 +240,9 @@ def aggregate_seeds(networks: dict[int, Network], config: NetworkConfig | None =
     edges["score_sd"] = scores.std(axis=0)
     # Ties are broken by name, so that a rerun ranks alike.
     order = np.lexsort((edges["target"], edges["source"], -edges["score"]))
-    edges["rank"] = np.empty(len(edges), dtype=np.int32)
-    edges.loc[order, "rank"] = np.arange(1, len(edges) + 1)
-    edges["rank"] = edges["rank"].astype(np.int32)
+    rank = np.empty(len(edges), dtype=np.int32)
+    rank[order] = np.arange(1, len(edges) + 1)
+    edges["rank"] = rank
     edges["is_selected"] = top_edges(edges["score"].to_numpy(), config.top_fraction) & (
         edges["score"] >= config.min_score
     )

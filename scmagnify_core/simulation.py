@@ -3,6 +3,7 @@
 Every number that the method is asked to find is known here: edges, lags, signs, the motif hits that imply
 the prior, ligand-receptor pairs and the TFs their receptors drive. Nothing here infers, scores or normalises;
 :meth:`Simulation.write` makes the ordinary files that a user would drop into the incoming folder.
+The parts share one random stream and serve nothing else, so they stay in one file although it is long.
 
 Model
 -----

@@ -34,7 +34,23 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "network": {"max_cv": 0.2, "lag_weights": "signed"},
     },
     "recommended": {
-        "granger": {},
+        "granger": {
+            # An edge starts at zero and must earn its coefficient; Xavier noise in the output layer outlasts training.
+            "output_init": "zero",
+            # Positive branch weights: free ones flip signs between lags.
+            "attention": "softmax",
+            # Shrinkage per coefficient that depends neither on the number of TFs nor on the prior's density.
+            "penalty_scale": "targets",
+            "sparsity": 0.15,
+            # Strong: a coefficient may follow the trajectory, not the noise of single cells.
+            "smoothness": 10.0,
+            # The same loss in fewer steps.
+            "batch_size": 128,
+            "learning_rate": 0.01,
+            "tolerance": 0.002,
+            "scheduler_patience": 2,
+            "patience": 6,
+        },
     },
 }
 PATH_FIELDS = ("file", "prior", "truth", "ligand_receptor", "receptor_tf")
@@ -163,7 +179,9 @@ def _explain(problem: Mapping[str, Any]) -> str:
                 model = annotation
         known = list(model.model_fields)
         near = get_close_matches(str(problem["loc"][-1]), known, n=1)
-        return f"'{place}' is not a known key" + (f", did you mean '{near[0]}'?" if near else f" ({shorten(known, 30)})")
+        return f"'{place}' is not a known key" + (
+            f", did you mean '{near[0]}'?" if near else f" ({shorten(known, 30)})"
+        )
     if problem["type"] == "missing":
         return f"'{place}' is missing"
     return f"'{place}' = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

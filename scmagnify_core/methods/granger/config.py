@@ -37,6 +37,7 @@ class GrangerConfig(BaseModel):
     batch_size: int = Field(32, ge=2, description="Cells in a batch: pairs of successors in pseudotime.")
     max_epochs: int = Field(1000, ge=1, description="Upper bound on epochs.")
     patience: int = Field(20, ge=1, description="Epochs without a better loss before training stops.")
+    tolerance: float = Field(0.0, ge=0, lt=1, description="Relative fall of the loss that counts as better.")
     scheduler_patience: int = Field(10, ge=0, description="Epochs without a better loss before the rate is cut.")
     scheduler_factor: float = Field(0.5, gt=0, lt=1, description="Factor by which the rate is cut.")
     validation_fraction: float = Field(

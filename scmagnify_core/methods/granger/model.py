@@ -101,7 +101,7 @@ class GrangerModel(nn.Module):
         return slice(0, lag + 1) if self.config.branching == "code" else slice(lag, self.config.n_lags)
 
     def hidden_states(self, lagged: Float[Tensor, "cell lag source"]) -> list[Float[Tensor, "unit cell"]]:
-        """For each lag the last hidden layers of its networks, one above the other, scaled by their branch weights."""
+        """Per lag, the last hidden layers of its networks one above the other, scaled by their branch weights."""
         branch_weights = self.branch_weights()
         states = [lagged[:, lag] for lag in range(self.config.n_lags)]
         for weight, bias in zip(self.hidden_weight, self.hidden_bias, strict=True):

@@ -1,6 +1,6 @@
 """Training: batches of neighbours in pseudotime, a plateau schedule, early stop, and the history of the loss.
 
-Same seed, same CPU and number of threads: the same weights, bit for bit.
+Same seed, same kind of CPU: the same weights, bit for bit.
 """
 
 import copy
@@ -108,13 +108,16 @@ def train(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=config.scheduler_factor, patience=config.scheduler_patience
+        optimizer,
+        factor=config.scheduler_factor,
+        patience=config.scheduler_patience,
+        threshold=max(config.tolerance, 1e-4),
     )
     started = time.perf_counter()
     rows: list[dict[str, float]] = []
     best_loss, best_epoch, best_weights = np.inf, 0, copy.deepcopy(model.state_dict())
     stopped_by: Literal["patience", "max_epochs"] = "max_epochs"
-    with _deterministic(device):
+    with _numerics(device):
         for epoch in range(1, config.max_epochs + 1):
             row = _run_epoch(model, optimizer, lagged, observed, kept, generator)
             row |= {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"], "validation_loss": np.nan}
@@ -125,7 +128,7 @@ def train(
             if not np.isfinite(row["loss"]):
                 raise ConvergenceError("The training loss", f"epoch {epoch}", "Lower granger.learning_rate.")
             schedule.step(watched)
-            if watched < best_loss:
+            if watched < best_loss * (1 - config.tolerance) or epoch == 1:
                 best_loss, best_epoch, best_weights = watched, epoch, copy.deepcopy(model.state_dict())
             if progress is not None:
                 progress(epoch, config.max_epochs, row["loss"])
@@ -206,15 +209,24 @@ def _hold_out(order: Tensor, fraction: float, generator: torch.Generator) -> tup
 
 
 @contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """On CUDA, sums over edges are atomic and unordered unless asked otherwise."""
-    before = torch.are_deterministic_algorithms_enabled()
+def _numerics(device: torch.device) -> Iterator[None]:
+    """One thread and no denormal numbers on CPU; ordered sums on CUDA, where those over edges are atomic otherwise.
+
+    One thread makes the result independent of the machine's cores, and batches are too small to gain from more; the
+    cores serve other seeds (``ensemble``). Coefficients that the penalties push to zero make denormal moments in
+    Adam, which cost several times as much.
+    """
+    before, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(n_threads)
 
 
 def _check_shapes(

@@ -1,0 +1,52 @@
+"""Activities per cell: of TFs through their edges, of RegFactors through their targets."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+import pandas as pd
+
+from scmagnify_assets.describe import definition_metadata, figure_metadata
+from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.resources import Specs
+from scmagnify_core import activity
+from scmagnify_core.dataset import Dataset
+from scmagnify_core.network import MultiscaleNetwork
+from scmagnify_core.plots.activity import plot_activity
+
+
+@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("tf_activity"))
+def tf_activity(
+    context: dg.AssetExecutionContext, dataset: Dataset, multiscale_network: MultiscaleNetwork, specs: Specs
+) -> activity.Activity:
+    """Activity of each TF in each cell, from the signed weights of its edges."""
+    edges = multiscale_network.edges
+    net = edges.loc[edges["signed_score"] != 0, ["source", "target", "signed_score"]]
+    value = activity.tf_activity(
+        dataset, net.rename(columns={"signed_score": "weight"}), specs.get(context.partition_key).activity
+    )
+    _describe(context, value, dataset, "source")
+    return value
+
+
+@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("regfactor_activity"))
+def regfactor_activity(
+    context: dg.AssetExecutionContext, dataset: Dataset, regfactors: Mapping[str, pd.DataFrame], specs: Specs
+) -> activity.Activity:
+    """Activity of each RegFactor in each cell, from its target loadings."""
+    value = activity.regfactor_activity(
+        dataset, regfactors["regfactor_loadings"], specs.get(context.partition_key).activity
+    )
+    _describe(context, value, dataset, "regfactor")
+    return value
+
+
+def _describe(context: dg.AssetExecutionContext, value: activity.Activity, dataset: Dataset, name: str) -> None:
+    for dropped, reason in value.dropped.items():
+        context.log.info(f"{dropped} was left out: {reason}")
+    context.add_output_metadata(
+        {
+            f"n_{name}s": int(value.table[name].nunique()),
+            "n_dropped": len(value.dropped),
+            "figure": figure_metadata(plot_activity(value.table, dataset.cells_table(), name)),
+        }
+    )

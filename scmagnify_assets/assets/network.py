@@ -1,0 +1,68 @@
+"""Networks: of each seed, and aggregated over seeds."""
+
+import dagster as dg
+
+from scmagnify_assets.describe import definition_metadata, figure_metadata, table_preview
+from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
+from scmagnify_assets.progress import report
+from scmagnify_assets.resources import Specs
+from scmagnify_core.diffusion import DiffusionOperators
+from scmagnify_core.errors import InputError
+from scmagnify_core.methods.granger.training import TrainingResult
+from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
+from scmagnify_core.plots.network import plot_network
+from scmagnify_core.prior import PriorNetwork
+
+
+@dg.asset(
+    partitions_def=DATASET_SEEDS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="network",
+    metadata=definition_metadata("seed_network"),
+)
+def seed_network(
+    context: dg.AssetExecutionContext,
+    trained_model: dict[int, TrainingResult],
+    diffusion_operators: DiffusionOperators,
+    prior_network: PriorNetwork,
+) -> dict[int, Network]:
+    """Each seed's coefficients over all cells, reduced to medians per edge and lag."""
+    from scmagnify_core.methods.granger.inference import read_network
+
+    networks = {}
+    for done, (seed, result) in enumerate(sorted(trained_model.items()), start=1):
+        networks[seed] = read_network(result, diffusion_operators, prior_network)
+        report("seed_network", done, len(trained_model), f"seed {seed}")
+    return networks
+
+
+@dg.asset(
+    partitions_def=DATASETS,
+    ins={"seed_network": dg.AssetIn(partition_mapping=dg.MultiToSingleDimensionPartitionMapping("dataset"))},
+    group_name="network",
+    metadata=definition_metadata("multiscale_network"),
+)
+def multiscale_network(
+    context: dg.AssetExecutionContext, seed_network: dict[int, Network], specs: Specs
+) -> MultiscaleNetwork:
+    """The K x P x Q network over all seeds, the ranked edges, and how far the seeds agree."""
+    spec = specs.get(context.partition_key)
+    missing = sorted(set(range(spec.seeds)) - set(seed_network))
+    if missing:
+        raise InputError(
+            f"seeds {missing} of '{context.partition_key}'", "have no network yet.",
+            f"Materialize them, or run everything: scmagnify run {context.partition_key} --seeds {spec.seeds}",
+        )  # fmt: skip
+    value = aggregate_seeds({seed: seed_network[seed] for seed in range(spec.seeds)}, spec.network)
+    top = value.edges.sort_values("rank").head(10)
+    context.add_output_metadata(
+        {
+            "n_edges": value.network.n_edges,
+            "n_selected": int(value.edges["is_selected"].sum()),
+            "n_seeds": spec.seeds,
+            "jaccard_of_seeds": float(value.agreement["jaccard"].mean()) if len(value.agreement) else 1.0,
+            "top_edges": table_preview(top[["source", "target", "score", "signed_score", "lag", "stability"]]),
+            "figure": figure_metadata(plot_network(value.edges)),
+        }
+    )
+    return value

@@ -1,0 +1,31 @@
+"""RegFactors: the network, decomposed."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+import pandas as pd
+from scmagnify_core.plots.regfactors import plot_regfactors
+from scmagnify_core.regfactors import decompose
+
+from scmagnify_assets.describe import definition_metadata, figure_metadata
+from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.resources import Specs
+from scmagnify_core.network import MultiscaleNetwork
+
+
+@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("regfactors"))
+def regfactors(
+    context: dg.AssetExecutionContext, multiscale_network: MultiscaleNetwork, specs: Specs
+) -> Mapping[str, pd.DataFrame]:
+    """Target modules with the lags and TFs that the Tucker core ties to them."""
+    value = decompose(multiscale_network.network, specs.get(context.partition_key).regfactors)
+    tables = value.tables()
+    context.log.info(f"Rank {value.rank} (lag, TF, target) explains {value.explained_share:.0%} of the network.")
+    context.add_output_metadata(
+        {
+            "rank": str(value.rank),
+            "explained_share": float(value.explained_share),
+            "figure": figure_metadata(plot_regfactors(tables["regfactors"], tables["regfactor_loadings"])),
+        }
+    )
+    return tables

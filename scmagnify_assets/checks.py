@@ -1,0 +1,121 @@
+"""What must hold: a schema check per table, and what science expects of the numbers.
+
+Checks look at storage rather than at values in memory: what they pass is what readers get. Each runs for one
+partition, or for the seeds of one run. Blocking checks stop whatever is downstream in the same run.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, split_key
+from scmagnify_assets.resources import LakeResource
+from scmagnify_core.errors import SchemaError
+from scmagnify_core.tables import STAMPED, TABLES, Table
+
+SEED_ASSETS = ("trained_model", "seed_network")
+MAY_BE_EMPTY = (
+    "network_scores", "ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement", "tf_activity",
+    "regfactor_activity",
+)  # fmt: skip
+
+
+def _rows(
+    lake: Lakehouse, table: str, context: dg.AssetCheckExecutionContext
+) -> Iterator[tuple[str, int | None, pd.DataFrame]]:
+    """Rows of each partition of the run, with its data set and seed."""
+    for key in context.partition_keys:
+        dataset, seed = split_key(key)
+        yield dataset, seed, lake.read(table, dataset, seed)
+
+
+def _schema_check(table: Table) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=table.asset,
+        name=f"schema_of_{table.name}",
+        description=f"Rows of `{table.name}` in storage match their declaration, and there are some.",
+        blocking=True,
+        partitions_def=DATASET_SEEDS if table.asset in SEED_ASSETS else DATASETS,
+    )
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        problems: list[str] = []
+        n_rows = 0
+        for dataset, seed, rows in _rows(lake.open(), table.name, context):
+            n_rows += len(rows)
+            where = dataset if seed is None else f"{dataset}, seed {seed}"
+            if rows.empty and table.name not in MAY_BE_EMPTY:
+                problems.append(f"no rows for {where}")
+            try:
+                table.validate(rows.drop(columns=[name for name in STAMPED if name in rows]))
+            except SchemaError as error:
+                problems += [f"{where}: {problem}" for problem in error.problems]
+            if not rows.empty and rows["materialization_id"].nunique() != 1:
+                problems.append(f"{where}: rows of several materializations")
+        return dg.AssetCheckResult(passed=not problems, metadata={"rows": n_rows, "problems": problems})
+
+    return check
+
+
+@dg.asset_check(asset="trained_model", blocking=True, partitions_def=DATASET_SEEDS)
+def loss_fell(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """Each seed's best epoch has a lower loss than its first, and every loss is finite."""
+    problems = []
+    for dataset, seed, history in _rows(lake.open(), "training_history", context):
+        loss = history.sort_values("epoch")["loss"].to_numpy()
+        if not np.isfinite(loss).all() or (len(loss) > 1 and loss.min() >= loss[0]):
+            problems.append(f"{dataset}, seed {seed}: loss {loss[0]:.4f} -> {loss.min():.4f}")
+    return dg.AssetCheckResult(passed=not problems, metadata={"problems": problems})
+
+
+@dg.asset_check(asset="seed_network", blocking=True, partitions_def=DATASET_SEEDS)
+def edges_are_candidates(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """Each seed's edges are those of the prior network, no more and no less, with finite weights."""
+    store = lake.open()
+    problems = []
+    for dataset, seed, rows in _rows(store, "seed_network", context):
+        prior = store.read("prior_network", dataset, columns=["source", "target"])
+        edges = rows[["source", "target"]].drop_duplicates()
+        if len(edges.merge(prior, on=["source", "target"])) != len(prior) or len(edges) != len(prior):
+            problems.append(f"{dataset}, seed {seed}: {len(edges)} edges for {len(prior)} candidates")
+        if not np.isfinite(rows["weight"]).all():
+            problems.append(f"{dataset}, seed {seed}: weights are not finite")
+    return dg.AssetCheckResult(passed=not problems, metadata={"problems": problems})
+
+
+@dg.asset_check(asset="multiscale_network", blocking=True, partitions_def=DATASETS)
+def network_is_not_empty(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """Some edge has a weight: a penalty that is too strong, or a prior without signal, leaves none."""
+    (_, _, edges) = next(_rows(lake.open(), "edges", context))
+    n_edges = int((edges["score"] > 0).sum())
+    return dg.AssetCheckResult(passed=n_edges > 0, metadata={"edges_with_weight": n_edges})
+
+
+@dg.asset_check(asset="multiscale_network", partitions_def=DATASETS)
+def seeds_share_inputs(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """All seeds were trained on the same operators and prior; a seed left from before a change would mix networks."""
+    store = lake.open()
+    dataset = context.partition_key
+    made = store.current("multiscale_network", dataset)
+    seen: dict[str, set[str]] = {}
+    for one in made.inputs if made is not None else ():
+        trained = store.current("trained_model", dataset, one.seed)
+        for origin in trained.inputs if trained is not None else ():
+            seen.setdefault(origin.asset, set()).add(origin.data_version)
+    mixed = sorted(asset for asset, versions in seen.items() if len(versions) > 1)
+    return dg.AssetCheckResult(
+        passed=not mixed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"differing_inputs": mixed, "remedy": f"scmagnify run {dataset}" if mixed else "none needed"},
+    )
+
+
+CHECKS = [
+    *(_schema_check(table) for table in TABLES.values() if table.mode == "replace" and table.asset != "raw_dataset"),
+    loss_fell,
+    edges_are_candidates,
+    network_is_not_empty,
+    seeds_share_inputs,
+]

@@ -1,0 +1,412 @@
+"""The ``scmagnify`` command: from a data file to SQL over every result.
+
+Commands say what they do by example (``--help``). Heavy packages are imported where they are used, so that help and
+typing errors answer at once.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from scmagnify_core.errors import ScmagnifyError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from scmagnify_assets.home import Home
+
+app = typer.Typer(
+    name="scmagnify",
+    help="Gene-regulatory networks from single-cell data: add a file, run the method, query every result.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+NEXT_QUERY = """SELECT source, target, score, signed_score, lag, stability
+FROM edges WHERE dataset = '{name}' ORDER BY score DESC LIMIT 10"""
+
+
+class Format(StrEnum):
+    """How ``sql`` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def main() -> None:
+    """Entry point: the user's errors are printed without a traceback and end with status 1."""
+    try:
+        app()
+    except ScmagnifyError as error:
+        err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    seeds: Annotated[int, typer.Option(help="Models to train.")] = 3,
+    cells: Annotated[int, typer.Option(help="Cells to simulate.")] = 1000,
+) -> None:
+    """Simulate a data set with a planted network, run the whole method on it, and show what was recovered.
+
+    Example: `scmagnify demo`
+    """
+    from scmagnify_assets import registry
+    from scmagnify_assets.lakehouse import Lakehouse
+    from scmagnify_core.simulation import SimulationConfig, simulate
+
+    home = _home()
+    with err.status("Simulating cells with a planted network"):
+        simulation = simulate(SimulationConfig(n_cells=cells))
+        files = simulation.write(home.root / "demo", "demo")
+    raw = {
+        "name": "demo", "file": str(files["data"]), "time_key": "pseudotime", "lineage_key": "lineage",
+        "cluster_key": "cell_type", "sample_key": "sample", "seeds": seeds, "species": "simulated",
+    } | {key: str(files[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
+    lake = Lakehouse(home.lake)
+    lake.create()
+    registry.register(lake, raw, replace=True)
+    n_true, n_candidates = len(simulation.truth), len(simulation.prior)
+    out.print(f"[bold]demo[/]: {cells:,} cells, {n_true:,} true edges among {n_candidates:,} candidates")
+    _run(home, "demo")
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="h5ad or h5mu file, or a TOML that describes one.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the data set; the file's name without ending by default.")
+    ] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help="Base network: source, target[, weight] (parquet, CSV, TSV).")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="Ground truth: source, target[, sign, lag, kind].")] = None,
+    time_key: Annotated[str | None, typer.Option(help="Column of obs with the pseudotime.")] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Compute pseudotime from this barcode, cluster or column=value.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer with the expression; X by default.")] = None,
+    values: Annotated[str | None, typer.Option(help="counts or log; looked up by default.")] = None,
+    species: Annotated[str | None, typer.Option(help="Species, for the record.")] = None,
+    cluster_key: Annotated[str | None, typer.Option(help="Column of obs with cell groups.")] = None,
+    lineage_key: Annotated[str | None, typer.Option(help="Column of obs with lineages.")] = None,
+    lineage: Annotated[list[str] | None, typer.Option(help="Keep only this lineage; may be repeated.")] = None,
+    sample_key: Annotated[str | None, typer.Option(help="Column of obs with samples.")] = None,
+    ligand_receptor: Annotated[Path | None, typer.Option(help="Ligand-receptor pairs.")] = None,
+    receptor_tf: Annotated[Path | None, typer.Option(help="Receptor-TF pairs.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other key of the TOML, as key=value.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Allow new content under a name that is taken.")] = False,
+) -> None:
+    """Validate a data set, write its TOML and register it.
+
+    The file stays where it is. Settings come from a TOML of the same name beside it, if there is one, and the options
+    are put over them; what results is written to `$SCMAGNIFY_HOME/incoming/NAME.toml`.
+
+    Example: `scmagnify add blood.h5ad --name blood --prior collectri.parquet --time-key dpt_pseudotime`
+
+    Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
+    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, and the tables `[diffusion]`, `[granger]`,
+    `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
+    """
+    import tomli_w
+
+    from scmagnify_assets import registry
+    from scmagnify_assets.lakehouse import Lakehouse, check_name
+    from scmagnify_assets.runner import announce, open_instance
+    from scmagnify_core.dataset import read_dataset
+    from scmagnify_core.prior import assemble_prior, read_base_network
+    from scmagnify_core.specification import absolute_paths, override, parse_spec, read_spec_file
+
+    beside = file if file.suffix == ".toml" else file.with_suffix(".toml")
+    raw: dict[str, Any] = read_spec_file(beside) if beside.is_file() or file.suffix == ".toml" else {}
+    if file.suffix != ".toml":
+        raw["file"] = str(file.resolve())
+    options = {
+        "prior": prior, "truth": truth, "time_key": time_key, "root": root, "layer": layer, "values": values,
+        "species": species, "cluster_key": cluster_key, "lineage_key": lineage_key, "lineages": lineage,
+        "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
+    }  # fmt: skip
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value}
+    raw = override(raw | absolute_paths(given, Path.cwd()), settings or ())
+    raw["name"] = check_name(name or raw.get("name") or file.stem)
+    spec = parse_spec(raw, f"'{beside}'" if beside.is_file() else "options")
+    with err.status(f"Reading {spec.file.name}"):
+        dataset = read_dataset(spec.description)
+        coverage = None
+        if spec.prior is not None:
+            candidates, coverage = assemble_prior(read_base_network(spec.prior), dataset)
+        for path in (spec.truth, spec.ligand_receptor, spec.receptor_tf):
+            if path is not None:
+                from scmagnify_core.prior.base_network import read_table
+
+                read_table(path)
+
+    home = _home()
+    with open_instance(home) as instance:
+        registration = registry.register(Lakehouse(home.lake), raw, replace=replace)
+        announce(instance, registration)
+    toml = home.incoming / f"{spec.name}.toml"
+    toml.write_text(tomli_w.dumps(dict(registration.raw)), encoding="utf-8")
+
+    out.print(f"[bold]{spec.name}[/]: {dataset.rna.n_obs:,} cells x {dataset.rna.n_vars:,} genes"
+              + (f", {dataset.atac.n_vars:,} peaks" if dataset.atac is not None else ""))  # fmt: skip
+    for note in dataset.notes:
+        out.print(f"  {_escape(note)}", highlight=False)
+    if coverage is not None:
+        out.print(
+            f"  {coverage.n_edges:,} of {coverage.n_edges_given:,} prior edges are candidates: "
+            f"{coverage.n_sources} TFs, {coverage.n_targets} targets, density {candidates.density:.1%}."
+        )
+    else:
+        out.print("  [yellow]No prior yet[/]: the method needs one; add it with --prior FILE --replace.")
+    out.print(f"Registered in {toml}\nNext: [bold]scmagnify run {spec.name}[/]", soft_wrap=True)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Name of a registered data set.")],
+    seeds: Annotated[int | None, typer.Option(help="Models to train, with seeds 0, 1, ...")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting for this run, as key=value; may be repeated.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="recommended or published.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this asset; may be repeated. What it needs must be there.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
+) -> None:
+    """Run the whole method on a data set, or some assets of it.
+
+    Results of the same data set are replaced, those of others are not touched, and former versions stay readable.
+
+    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --set granger.n_lags=3 --set granger.device=cuda`,
+    `scmagnify run blood --preset published`, `scmagnify run blood --select regfactors --select regfactor_activity`
+    """
+    home = _home()
+    _run(home, name, seeds=seeds, settings=settings or (), preset=preset, select=select or (), verbose=verbose)
+
+
+@app.command()
+def datasets() -> None:
+    """List the registered data sets and what there is of each.
+
+    Example: `scmagnify datasets`
+    """
+    rows = _query(
+        """
+        SELECT d.dataset, d.species, c.n_cells AS cells, p.n_edges AS candidates, e.n_seeds AS seeds,
+               e.n_selected AS selected,
+               strftime(d.registered_at, '%Y-%m-%d %H:%M') AS registered, left(d.sha256, 12) AS sha256, d.file
+        FROM datasets d
+        LEFT JOIN (SELECT dataset, count(*) AS n_cells FROM cells GROUP BY 1) c USING (dataset)
+        LEFT JOIN (SELECT dataset, count(*) AS n_edges FROM prior_network GROUP BY 1) p USING (dataset)
+        LEFT JOIN (SELECT dataset, max(n_seeds) AS n_seeds, count(*) FILTER (is_selected) AS n_selected
+                   FROM edges GROUP BY 1) e USING (dataset)
+        ORDER BY 1"""
+    )
+    if not rows.num_rows:
+        out.print("No data sets yet. Add one: scmagnify add FILE --name NAME --prior PRIOR, or try: scmagnify demo")
+        return
+    _print(rows, Format.table)
+
+
+@app.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help="A query; without one a prompt opens.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print the rows.")] = Format.table,
+) -> None:
+    """Query every result with SQL (DuckDB's dialect). Nothing can be changed through it.
+
+    Examples: `scmagnify sql "FROM edges WHERE target = 'Hba-a2' ORDER BY score DESC LIMIT 5"`,
+    `scmagnify sql "SHOW TABLES"`, `scmagnify sql "FROM edge_provenance LIMIT 1" --format json`
+    """
+    if query is not None:
+        _print(_query(query), format)
+        return
+    _prompt(format)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on; only this machine by default.")] = "127.0.0.1",
+) -> None:
+    """Open Dagster's UI on the same results; stop it with Ctrl-C.
+
+    Example: `scmagnify ui --port 3001`, then http://127.0.0.1:3001
+    """
+    import os
+
+    from scmagnify_assets.runner import open_instance
+
+    home = _home()
+    with open_instance(home):
+        pass  # makes the folders, the lake and Dagster's configuration
+    environment = os.environ | {"DAGSTER_HOME": str(home.dagster), "SCMAGNIFY_HOME": str(home.root)}
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    arguments = [dagster, "dev", "-m", "scmagnify_assets.definitions", "-h", host, "-p", str(port)]
+    out.print(f"Dagster UI on http://{host}:{port} (stop with Ctrl-C)")
+    os.execve(dagster, arguments, environment)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, where the results are, what the devices are, and what is wrong and how to mend it.
+
+    Example: `scmagnify doctor`
+    """
+    from scmagnify_assets.doctor import examine
+
+    findings = examine(_home())
+    table = RichTable("", "what", "found", "remedy", box=None)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.is_good else "[red]no[/]"
+        table.add_row(mark, finding.what, _escape(finding.found), _escape(finding.remedy))
+    out.print(table)
+    if not all(finding.is_good for finding in findings):
+        raise typer.Exit(1)
+
+
+def _home() -> "Home":
+    from scmagnify_assets.home import Home
+
+    return Home.find()
+
+
+def _run(home: "Home", name: str, *, verbose: bool = False, **options: Any) -> None:
+    from scmagnify_assets.runner import run_dataset
+
+    with _progress():
+        run_dataset(home, name, log_level="INFO" if verbose else "CRITICAL", **options)
+    _summarize(name)
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """One line per asset: waiting, working (with a bar where the work is long), stored."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from scmagnify_assets.progress import listening
+
+    columns = (
+        SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description:22}"), BarColumn(bar_width=24),
+        TextColumn("{task.fields[detail]:36}"), TimeElapsedColumn(),
+    )  # fmt: skip
+    tasks: dict[str, Any] = {}
+    with Progress(*columns, console=err, transient=False) as bars:
+
+        def show(task: str, done: int, total: int, detail: str) -> None:
+            if task not in tasks:
+                tasks[task] = bars.add_task(task, total=None, detail="")
+            bars.update(tasks[task], completed=done, total=total or None, detail=detail)
+
+        with listening(show):
+            yield
+
+
+def _summarize(name: str) -> None:
+    """What one wants to see first after a run."""
+    edges = _query(NEXT_QUERY.format(name=name))
+    if edges.num_rows:
+        out.print(f"\n[bold]Strongest edges of {name}[/]")
+        _print(edges, Format.table)
+    scores = _query(
+        f"""SELECT truth, prior_edges, method, round(auprc_ratio, 2) AS auprc_ratio, round(epr, 2) AS epr,
+                   round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
+                   round(lag_spearman, 2) AS lag_spearman
+            FROM network_scores WHERE dataset = '{name}' AND prior_edges <> 'removed'
+            ORDER BY truth, prior_edges DESC, auprc_ratio DESC"""
+    )
+    if scores.num_rows:
+        out.print(
+            "\n[bold]Against the ground truth[/] (ratio to a random ranking; prior_edges 'only' ranks the candidates)"
+        )
+        _print(scores, Format.table)
+    query = f"FROM edge_provenance WHERE dataset = '{name}' LIMIT 1"
+    out.print(f'\nAsk next:\n  scmagnify sql "{query}"\n  scmagnify ui', highlight=False)
+
+
+def _query(query: str) -> "pa.Table":
+    from scmagnify_assets.lakehouse import Lakehouse
+
+    return Lakehouse(_home().lake).sql(query)
+
+
+def _print(rows: "pa.Table", format: Format) -> None:
+    import pyarrow as pa
+
+    if format is Format.csv:
+        rows.to_pandas().to_csv(sys.stdout, index=False)
+        return
+    if format is Format.json:
+        print(rows.to_pandas().to_json(orient="records", date_format="iso", indent=2))
+        return
+    table = RichTable(box=None, header_style="bold", pad_edge=False)
+    for field in rows.schema:
+        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        table.add_column(field.name, justify="right" if is_number else "left", overflow="fold")
+    for row in rows.to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    # A pipe has no width: keep each row on its line.
+    console = out if out.is_terminal else Console(width=max(200, out.width))
+    console.print(table)
+    console.print(f"[dim]{rows.num_rows:,} rows[/]", highlight=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else _escape(str(value))
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _prompt(format: Format) -> None:
+    """Read queries until the end of input; names of tables and columns complete with Tab."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory
+
+    from scmagnify_core.tables import TABLES
+
+    words = sorted({*TABLES, *(column.name for table in TABLES.values() for column in table.columns), *_KEYWORDS})
+    history = FileHistory(str(_home().root / ".sql_history"))
+    session: PromptSession[str] = PromptSession(history=history, completer=WordCompleter(words, ignore_case=True))
+    out.print("SQL over every result. SHOW TABLES lists the tables, DESCRIBE edges its columns; Ctrl-D ends.")
+    while True:
+        try:
+            query = session.prompt("scmagnify> ").strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if not query:
+            continue
+        try:
+            _print(_query(query), format)
+        except ScmagnifyError as error:
+            err.print(f"[red]{_escape(str(error))}[/]", highlight=False)
+
+
+_KEYWORDS: Mapping[str, None] = dict.fromkeys(
+    ("SELECT", "FROM", "WHERE", "ORDER BY", "GROUP BY", "LIMIT", "JOIN", "USING", "DESC", "SHOW TABLES", "DESCRIBE")
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Composition only: which assets, checks and resources make up the code location."""
+
+import dagster as dg
+
+from scmagnify_assets import checks
+from scmagnify_assets.assets import (
+    activity,
+    communication,
+    dataset,
+    diffusion,
+    evaluation,
+    model,
+    network,
+    prior,
+    regfactors,
+)
+from scmagnify_assets.io_manager import LakehouseIOManager
+from scmagnify_assets.resources import LakeResource, Specs
+
+# In the order of the graph.
+ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
+    dataset.raw_dataset,
+    dataset.dataset,
+    prior.prior_network,
+    diffusion.diffusion_operators,
+    model.trained_model,
+    network.seed_network,
+    network.multiscale_network,
+    regfactors.regfactors,
+    activity.tf_activity,
+    activity.regfactor_activity,
+    communication.communication_scores,
+    evaluation.network_scores,
+]
+
+
+def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) -> dict[str, dg.ConfigurableResource]:
+    """Resources over one lake, with what a run puts over the data sets' settings."""
+    lake_resource = LakeResource(root=lake)
+    specs = Specs(lake=lake_resource, preset=preset, settings=list(settings))
+    return {"lake": lake_resource, "specs": specs, "io_manager": LakehouseIOManager(lake=lake_resource, specs=specs)}
+
+
+defs = dg.Definitions(
+    assets=ASSETS, asset_checks=checks.CHECKS, resources=resources(), executor=dg.multiprocess_executor
+)

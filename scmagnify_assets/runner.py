@@ -1,0 +1,144 @@
+"""The whole graph of one data set without a UI.
+
+Dagster runs one partition key, or one range of keys of one definition, at a time. The graph has two definitions (data
+set; data set x seed), so a full run is three waves. Each is an ordinary Dagster run on the same instance that the UI
+shows.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from scmagnify_assets import registry
+from scmagnify_assets.checks import CHECKS
+from scmagnify_assets.definitions import ASSETS, resources
+from scmagnify_assets.home import Home
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.partitions import DATASETS, join_key
+from scmagnify_core.errors import InputError, ScmagnifyError
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+# Assets in the order in which they can run, by partition: the second wave is that of the seeds.
+WAVES: tuple[tuple[str, ...], ...] = (
+    ("dataset", "prior_network", "diffusion_operators"),
+    ("trained_model", "seed_network"),
+    (
+        "multiscale_network", "regfactors", "tf_activity", "regfactor_activity", "communication_scores",
+        "network_scores",
+    ),
+)  # fmt: skip
+
+
+@contextmanager
+def open_instance(home: Home) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance below the home; closed afterwards, as it keeps threads and files."""
+    home.create()
+    Lakehouse(home.lake).create()
+    instance = dg.DagsterInstance.from_config(str(home.dagster))
+    try:
+        yield instance
+    finally:
+        instance.dispose()
+
+
+def announce(instance: dg.DagsterInstance, registration: registry.Registration) -> None:
+    """Tell Dagster of a registered data set: its partition, and a new version of its file where there is one."""
+    instance.add_dynamic_partitions(str(DATASETS.name), [registration.name])
+    event = instance.get_latest_materialization_event(dg.AssetKey(registry.ASSET))
+    known = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(registry.ASSET), asset_partitions=[registration.name]), limit=1
+    ).records
+    tags = (
+        known[0].asset_materialization.tags if event is not None and known and known[0].asset_materialization else {}
+    )
+    if (tags or {}).get("dagster/data_version") == registration.data_version:
+        return
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=registry.ASSET,
+            partition=registration.name,
+            metadata={"file": str(registration.raw["file"]), "sha256": registration.sha256},
+            tags={"dagster/data_version": registration.data_version},
+        )
+    )
+
+
+class RunError(ScmagnifyError):
+    """A step failed; the message is the user's error where it was one, and where it arose."""
+
+    def __init__(self, step: str, cause: str) -> None:
+        self.step, self.cause = step, cause
+        super().__init__(f"{cause}\n(in '{step}')")
+
+
+def run_dataset(
+    home: Home,
+    name: str,
+    *,
+    seeds: int | None = None,
+    select: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    preset: str | None = None,
+    log_level: str = "INFO",
+) -> None:
+    """Materialize the graph of one data set, or the selected assets of it, in order.
+
+    Raises
+    ------
+    InputError
+        The data set is unknown, its settings are wrong, or a selected asset does not exist.
+    RunError
+        A step failed; what was written before stays.
+    """
+    lake = Lakehouse(home.lake)
+    settings = (*settings, *(() if seeds is None else (f"seeds={seeds}",)))
+    known = [asset for wave in WAVES for asset in wave]
+    if unknown := [asset for asset in select if asset not in known]:
+        raise InputError(f"--select {unknown[0]}", "is no asset.", f"Assets: {', '.join(known)}.")
+    with open_instance(home) as instance:
+        registration = registry.find(lake, name)
+        registry.refuse_changed_file(registration)
+        spec = registration.spec(settings, preset)
+        announce(instance, registration)
+        for wave in WAVES:
+            chosen = [asset for asset in wave if not select or asset in select]
+            if not chosen:
+                continue
+            tags = {"scmagnify/dataset": name}
+            partition_key: str | None = name
+            if wave[0] == "trained_model":
+                partition_key = None if spec.seeds > 1 else join_key(name, 0)
+                if spec.seeds > 1:
+                    tags |= {RANGE_START: join_key(name, 0), RANGE_END: join_key(name, spec.seeds - 1)}
+            result = dg.materialize(
+                [*ASSETS, *CHECKS],
+                selection=dg.AssetSelection.assets(*chosen),
+                partition_key=partition_key,
+                tags=tags,
+                run_config={"loggers": {"console": {"config": {"log_level": log_level}}}},
+                instance=instance,
+                resources=resources(str(home.lake), preset or "", tuple(settings)),
+                raise_on_error=False,
+            )
+            if not result.success:
+                raise _first_failure(result)
+
+
+def _first_failure(result: dg.ExecuteInProcessResult) -> RunError:
+    """The first failed step, with the innermost message: that is the one that was written for the user."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            message = error.message.strip() if error is not None else "unknown error"
+            # Dagster puts the class before the message; the user's errors do not need it.
+            return RunError(event.step_key or "?", re.sub(r"^scmagnify_core\.errors\.\w+: ", "", message))
+    failed = [
+        f"{evaluation.check_name}: { {name: value.value for name, value in evaluation.metadata.items()} }"
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    ]
+    return RunError("asset checks", "; ".join(failed) or "the run failed")

@@ -1,0 +1,30 @@
+"""Loss curves."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scmagnify_core.plots.style import COLORS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_history(histories: Mapping[int, pd.DataFrame]) -> "Figure":
+    """Training loss (and held-out loss, dashed, where there is one) of each seed.
+
+    Parameters
+    ----------
+    histories
+        Body of the ``training_history`` table, by seed.
+    """
+    figure, (axis,) = new_figure()
+    for seed, history in sorted(histories.items()):
+        color = COLORS[seed % len(COLORS)]
+        axis.plot(history["epoch"], history["loss"], color=color, label=f"seed {seed}")
+        if history["validation_loss"].notna().any():
+            axis.plot(history["epoch"], history["validation_loss"], color=color, linestyle="--")
+    axis.set(xlabel="epoch", ylabel="loss", title=f"Training loss of {len(histories)} seeds")
+    axis.legend(frameon=False, fontsize=8)
+    return figure

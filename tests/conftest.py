@@ -1,0 +1,35 @@
+"""What all tests share: one thread each (they run in parallel), the public data where they are, small data sets."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any numerical library starts its threads
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of public data sets beside the repository; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"public data sets are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of a small planted data set: data, prior, truth, ligand_receptor, receptor_tf."""
+    from scmagnify_core.simulation import SimulationConfig, simulate
+
+    config = SimulationConfig(n_cells=300, n_sources=12, n_targets=30, n_background=40, seed=7)
+    return simulate(config).write(tmp_path_factory.mktemp("simulated"), "small")

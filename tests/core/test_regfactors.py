@@ -1,0 +1,273 @@
+"""RegFactors against tensorly, numpy and planted tensors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorly
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scmagnify_core.errors import InputError
+from scmagnify_core.network import Network
+from scmagnify_core.plots.regfactors import plot_regfactors
+from scmagnify_core.regfactors import RegFactorConfig, choose_rank, decompose
+from scmagnify_core.tables import TABLES, tables_of
+
+
+def names(prefix, n):
+    return [f"{prefix}{i:03d}" for i in range(n)]
+
+
+def network_of(tensor):
+    return Network.from_tensor(tensor, names("TF", tensor.shape[1]), names("g", tensor.shape[2]))
+
+
+def noise(seed, shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def low_rank(seed=0, shape=(5, 20, 40), rank=(2, 3, 3), sd=0.0):
+    """Tucker tensor whose components have energies of one order, plus noise of relative size ``sd``."""
+    rng = np.random.default_rng(seed)
+    factors = [np.linalg.qr(rng.normal(size=(n, r)))[0] for n, r in zip(shape, rank, strict=True)]
+    core = rng.normal(size=rank)
+    signal = np.einsum("abc,ka,pb,qc->kpq", core, *factors)
+    return signal + sd * np.sqrt((signal**2).mean()) * rng.normal(size=shape)
+
+
+def blocks():
+    """Three modules with their own TFs, targets and lags; the second is repressed."""
+    tensor = np.zeros((5, 12, 30))
+    tensor[0:2, 0:3, 0:12] = 1.0
+    tensor[2, 4:8, 12:22] = -0.9
+    tensor[4, 8:10, 22:28] = 0.6
+    return tensor
+
+
+# ---------------------------------------------------------------- oracles
+
+
+@pytest.mark.parametrize("rank", [(2, 3, 3), (1, 1, 1), (3, 5, 8), (5, 20, 40)])
+def test_decompose_explains_as_much_as_tensorly_and_numpy_say(rank):
+    tensor = low_rank(sd=0.7)
+    value = decompose(network_of(tensor), RegFactorConfig(rank=rank))
+    factors = [value.lag_factors, value.source_factors, value.target_factors]
+    rebuilt = tensorly.tucker_to_tensor((value.core, factors))
+    assert value.explained_share == pytest.approx(1 - ((tensor - rebuilt) ** 2).sum() / (tensor**2).sum(), abs=1e-9)
+    reference = tensorly.tucker_to_tensor(
+        tensorly.decomposition.tucker(tensor, rank=list(value.rank), n_iter_max=500, tol=1e-10)
+    )
+    np.testing.assert_allclose(rebuilt, reference, atol=1e-4)
+
+
+def test_decompose_of_full_rank_is_exact():
+    tensor = noise(0, (3, 6, 8))
+    value = decompose(network_of(tensor), RegFactorConfig(rank=(3, 6, 8)))
+    assert value.explained_share == pytest.approx(1, abs=1e-10)
+    rebuilt = np.einsum(
+        "abc,ka,pb,qc->kpq", value.core, value.lag_factors, value.source_factors, value.target_factors
+    )
+    np.testing.assert_allclose(rebuilt, tensor, atol=1e-8)
+
+
+def test_decompose_has_orthonormal_factors_and_an_uncorrelated_core():
+    value = decompose(network_of(low_rank(sd=0.5)), RegFactorConfig(rank=(2, 3, 4)))
+    for factor in (value.lag_factors, value.source_factors, value.target_factors):
+        np.testing.assert_allclose(factor.T @ factor, np.eye(factor.shape[1]), atol=1e-10)
+        assert (factor[np.abs(factor).argmax(axis=0), range(factor.shape[1])] > 0).all()
+    for mode in range(3):
+        unfolding = np.moveaxis(value.core, mode, 0).reshape(value.core.shape[mode], -1)
+        gram = unfolding @ unfolding.T
+        np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-8)
+        assert (np.diff(np.diag(gram)) <= 1e-10).all()
+
+
+def test_decompose_links_are_the_leading_pair_of_the_contracted_core():
+    value = decompose(network_of(low_rank(sd=0.5)), RegFactorConfig(rank=(3, 4, 4)))
+    for r in range(4):
+        matrix = value.lag_factors @ value.core[:, :, r] @ value.source_factors.T
+        left, s, right = np.linalg.svd(matrix)
+        assert value.link_share[r] == pytest.approx(s[0] ** 2 / (matrix**2).sum())
+        np.testing.assert_allclose(
+            np.outer(value.lag_profiles[:, r], value.source_loadings[:, r]), np.outer(left[:, 0], right[0]), atol=1e-8
+        )
+        assert value.energy_share[r] == pytest.approx((matrix**2).sum() / (value.core**2).sum())
+
+
+# ---------------------------------------------------------------- planted
+
+
+def test_decompose_recovers_planted_blocks_with_lag_sign_and_members():
+    tensor = blocks() + 0.05 * noise(1, blocks().shape)
+    value = decompose(network_of(tensor), RegFactorConfig(rank=(3, 3, 3), n_top=4))
+    loadings = value.tables()["regfactor_loadings"]
+    table = value.tables()["regfactors"].set_index("regfactor")
+    expected = {
+        "RF1": ({0, 1}, {0, 1, 2}, set(range(12)), 1),
+        "RF2": ({2}, {4, 5, 6, 7}, set(range(12, 22)), -1),
+        "RF3": ({4}, {8, 9}, set(range(22, 28)), 1),
+    }
+    for name, (lags, sources, targets, sign) in expected.items():
+        part = loadings[loadings["regfactor"] == name]
+        for mode, members in (("lag", lags), ("source", sources), ("target", targets)):
+            loading = part.loc[part["mode"] == mode, "loading"].to_numpy()
+            assert set(np.argsort(-np.abs(loading))[: len(members)]) == members
+            assert (np.sign(loading[list(members)]) == (sign if mode == "source" else 1)).all()
+        assert table.loc[name, "peak_lag"] - 1 in lags
+        assert table.loc[name, "link_share"] > 0.95
+    assert table["energy_share"].is_monotonic_decreasing
+    assert table.loc["RF1", "energy_share"] == pytest.approx(72 / (72 + 40 * 0.81 + 12 * 0.36), abs=0.03)
+    assert table["top_sources"].str.split(", ").str.len().eq(4).all()
+
+
+def test_decompose_links_across_unequal_indices():
+    """Two modules share lag and TF components crosswise: joining columns of equal index would name the wrong TFs."""
+    tensor = np.zeros((2, 4, 12))
+    tensor[0, 0:2, 0:6] = 1.0  # module 1: strong, lag 1, TFs 0-1
+    tensor[0, 2:4, 6:9] = 1.0  # modules 2 and 3 together make TFs 2-3 the stronger TF component
+    tensor[1, 2:4, 9:12] = 1.2
+    value = decompose(network_of(tensor + 1e-3 * noise(0, tensor.shape)), RegFactorConfig(rank=(2, 2, 3)))
+    for r in range(3):
+        target = int(np.abs(value.target_factors[:, r]).argmax())
+        source = int(np.abs(value.source_loadings[:, r]).argmax())
+        assert (source in (0, 1)) == (target < 6)
+        assert value.link_share[r] > 0.99
+
+
+@pytest.mark.parametrize("rank", [(1, 1, 1), (1, 3, 3), (2, 3, 4), (3, 4, 4)])
+def test_choose_rank_finds_the_planted_rank(rank):
+    found = [choose_rank(network_of(low_rank(seed, (6, 30, 60), rank, sd=0.5))) for seed in range(5)]
+    assert sum(r == rank for r in found) >= 4
+    assert all(abs(a - b) <= 1 for r in found for a, b in zip(r, rank, strict=True))
+
+
+def test_choose_rank_finds_the_planted_blocks_in_a_sparse_network():
+    tensor = blocks() + 0.1 * noise(0, (5, 12, 30))
+    tensor[:, np.random.default_rng(1).random((12, 30)) > 0.5] = 0
+    assert choose_rank(network_of(tensor)) == (3, 3, 3)
+
+
+def test_choose_rank_of_noise_is_one():
+    found = [choose_rank(network_of(noise(seed, (5, 25, 50)))) for seed in range(10)]
+    # Each mode is a test at 5 %.
+    assert np.mean(np.array(found) > 1) < 0.15
+
+
+# ---------------------------------------------------------------- properties
+
+
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7)),
+    rank=st.none() | st.tuples(*[st.integers(1, 9)] * 3),
+    density=st.sampled_from([0.2, 1.0]),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_decompose_takes_any_shape_and_rank(shape, rank, density, seed):
+    tensor = noise(seed, shape)
+    tensor[:, np.random.default_rng(seed).random(shape[1:]) > density] = 0
+    tensor[0, 0, 0] = 1.0
+    value = decompose(network_of(tensor), RegFactorConfig(rank=rank, n_permutations=3))
+    n_lag, n_source, n_target = value.rank
+    assert n_lag <= n_source * n_target
+    assert n_source <= n_lag * n_target
+    assert n_target <= n_lag * n_source
+    assert value.energy_share.sum() == pytest.approx(1)
+    assert 0 < value.explained_share <= 1 + 1e-12
+    for unit in (value.lag_profiles, value.source_loadings, value.target_factors):
+        np.testing.assert_allclose(np.linalg.norm(unit, axis=0), 1)
+    for name, frame in value.tables().items():
+        TABLES[name].validate(frame)
+
+
+def test_decompose_drops_components_without_energy():
+    value = decompose(network_of(low_rank(rank=(2, 3, 3))), RegFactorConfig(rank=(5, 8, 8)))
+    assert value.rank == (2, 3, 3)
+
+
+def test_decompose_follows_permuted_genes():
+    tensor = low_rank(sd=0.3)
+    rng = np.random.default_rng(3)
+    p, q = rng.permutation(20), rng.permutation(40)
+    config = RegFactorConfig(rank=(2, 3, 3))
+    one, other = decompose(network_of(tensor), config), decompose(network_of(tensor[:, p][:, :, q]), config)
+    # Iteration stops at a change of 1e-8 in the error, which leaves loadings good to about its square root.
+    np.testing.assert_allclose(other.target_factors, one.target_factors[q], atol=1e-3)
+    np.testing.assert_allclose(other.source_loadings, one.source_loadings[p], atol=1e-3)
+    np.testing.assert_allclose(other.lag_profiles, one.lag_profiles, atol=1e-3)
+    assert other.explained_share == pytest.approx(one.explained_share, abs=1e-7)
+
+
+def test_decompose_scales_with_the_network():
+    tensor = low_rank(sd=0.3)
+    one = decompose(network_of(tensor))
+    other = decompose(network_of(-4 * tensor))
+    assert one.rank == other.rank
+    np.testing.assert_allclose(other.target_factors, one.target_factors, atol=1e-6)
+    np.testing.assert_allclose(other.source_loadings, -one.source_loadings, atol=1e-6)
+
+
+def test_decompose_repeats_bit_for_bit():
+    network = network_of(low_rank(sd=0.6))
+    one, other = decompose(network).tables(), decompose(network).tables()
+    for name in one:
+        pd.testing.assert_frame_equal(one[name], other[name], check_exact=True)
+
+
+def test_decompose_leaves_out_genes_without_weight():
+    tensor = blocks()
+    network = network_of(tensor)  # from_tensor drops the edges, but not the names
+    value = decompose(network, RegFactorConfig(rank=(3, 3, 3)))
+    assert value.sources == tuple(names("TF", 12)[i] for i in (0, 1, 2, 4, 5, 6, 7, 8, 9))
+    assert value.targets == tuple(names("g", 28))
+    loadings = value.tables()["regfactor_loadings"]
+    assert "TF003" not in set(loadings["name"])
+
+
+def test_tables_are_those_of_the_asset():
+    value = decompose(network_of(blocks()))
+    tables = value.tables()
+    assert list(tables) == [table.name for table in tables_of("regfactors")]
+    for name, frame in tables.items():
+        assert TABLES[name].validate(frame).num_rows == len(frame)
+        assert list(frame.columns) == [column.name for column in TABLES[name].body]
+    loadings = tables["regfactor_loadings"]
+    assert set(loadings.loc[loadings["mode"] == "lag", "name"]) == {"1", "2", "3", "4", "5"}
+    core = tables["regfactor_core"]
+    entry = core[(core["lag_component"] == 2) & (core["source_component"] == 1) & (core["target_component"] == 3)]
+    assert entry["value"].item() == value.core[1, 0, 2]
+
+
+# ---------------------------------------------------------------- failures
+
+
+def test_decompose_refuses_a_network_of_zeros():
+    network = network_of(np.ones((2, 3, 4)))
+    empty = Network(
+        network.sources, network.targets, network.source_index, network.target_index,
+        0 * network.weight, 0 * network.magnitude, network.cv,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"are 0 for all 12 edges.*Lower the sparsity penalty"):
+        decompose(empty)
+
+
+def test_decompose_refuses_nan():
+    tensor = np.ones((2, 3, 4))
+    tensor[1, 2, 3] = np.nan
+    with pytest.raises(InputError, match=r"NaN or infinite for 1 edges: 'TF002 → g003'"):
+        decompose(network_of(tensor))
+
+
+def test_config_refuses_a_rank_of_zero():
+    with pytest.raises(ValueError, match="greater than 0"):
+        RegFactorConfig(rank=(0, 1, 1))
+
+
+# ---------------------------------------------------------------- figure
+
+
+@pytest.mark.parametrize("rank", [(1, 1, 1), (3, 3, 3), (3, 6, 9)])
+def test_plot_regfactors_draws_at_most_six(rank):
+    tables = decompose(network_of(low_rank(rank=(3, 6, 9), sd=0.2)), RegFactorConfig(rank=rank)).tables()
+    figure = plot_regfactors(tables["regfactors"], tables["regfactor_loadings"])
+    figure.canvas.draw()
+    assert len(figure.axes) == 3 * min(6, rank[2])
