@@ -1,7 +1,7 @@
 """Signalling cascades: which ligand of one cell group reaches which receptor of another, and which TF follows.
 
 Three tables, each from the one before: ligand-receptor scores between cell groups, association of receptors with
-later TFs along pseudotime, and their join. Reading the resources from files, TF activities and figures live elsewhere.
+later TFs along pseudotime, and their join. Reading resources from files, TF activities and figures live elsewhere.
 
 Decisions
 ---------
@@ -17,14 +17,16 @@ Decisions
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from scmagnify_core import lagged
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.errors import InputError, shorten
 from scmagnify_core.prior.base_network import rename_columns
@@ -33,7 +35,6 @@ from scmagnify_core.tables import TABLES
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 BLOCK_VALUES = 2**24  # values of a temporary array: 64 MB in float32
-UNLABELLED = "nan"  # what a missing label becomes as a string
 
 
 class CommunicationConfig(BaseModel):
@@ -89,7 +90,7 @@ def communicate(
     pairs = _resource(pairs, ("ligand", "receptor"), "ligand_receptor")
     pairs = _measured(pairs, {"ligand": measured, "receptor": measured}, "ligand_receptor")
     genes = sorted({gene for name in pd.unique(pairs.to_numpy().ravel()) for gene in _subunits(name, measured)})
-    matrix = sparse.csr_matrix(dataset.rna.X[:, measured.get_indexer(genes)])
+    matrix = sparse.csr_matrix(dataset.rna.X[:, measured.get_indexer(pd.Index(genes))])
     tables = {"ligand_receptor": ligand_receptor_scores(matrix, genes, groups, pairs, config, progress)}
     if receptor_tf is None:
         return tables | {name: _empty(name) for name in ("receptor_tf", "communication_scores")}
@@ -251,11 +252,11 @@ def receptor_tf_association(
     InputError
         No lineage has enough cells for the lags.
     """
-    weights, segments = _bins(pseudotime, lineages, config)
+    weights, segments = lagged.bins(pseudotime, lineages, config.n_bins, config.max_lag)
     receptor_at, tf_at = pd.Index(receptor_names), pd.Index(tf_names)
-    detrend = _block_diagonal(segments, _without_trend)
-    first, alive = _binned(receptor, weights, detrend)
-    then, tf_alive = _binned(tf, weights, detrend)
+    detrend = lagged.block_diagonal(segments, lagged.without_trend)
+    first, alive = lagged.binned(receptor, weights, detrend)
+    then, tf_alive = lagged.binned(tf, weights, detrend)
     pairs = pairs[["receptor", "tf"]].astype(str).drop_duplicates().sort_values(["receptor", "tf"])
     pairs = pairs[
         pairs["receptor"].isin(receptor_at[alive]) & pairs["tf"].isin(tf_at[tf_alive])
@@ -264,13 +265,13 @@ def receptor_tf_association(
     if pairs.empty:
         return _empty("receptor_tf")
 
-    within = _within_lineage(segments, config.max_lag)
-    later = _later(then, within)
-    basis = _block_diagonal(segments, _cosines).astype(np.float32)
+    within = lagged.within_lineage(segments, config.max_lag)
+    later = lagged.later(then, within)
+    basis = lagged.block_diagonal(segments, lagged.cosines).astype(np.float32)
     signs = np.random.default_rng([config.seed, 1]).choice(
         np.array([-1, 1], dtype=np.float32), (config.n_permutations, len(basis))
     )
-    rows, cols = receptor_at.get_indexer(pairs["receptor"]), tf_at.get_indexer(pairs["tf"])
+    rows, cols = receptor_at.get_indexer(pd.Index(pairs["receptor"])), tf_at.get_indexer(pd.Index(pairs["tf"]))
     association = np.empty(len(pairs), dtype=np.float32)
     lag = np.empty(len(pairs), dtype=np.int16)
     n_at_least = np.empty(len(pairs), dtype=np.int64)
@@ -278,13 +279,13 @@ def receptor_tf_association(
     first_row = np.flatnonzero(np.r_[True, np.diff(rows) != 0])
     position = np.arange(len(rows)) - np.repeat(first_row, np.diff(np.r_[first_row, len(rows)]))
     starts = np.r_[np.flatnonzero(position % step == 0), len(rows)]
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in pairwise(starts):
         series, block = first[rows[start]], slice(start, stop)
-        observed = _lagged_correlation(series[None], later[:, cols[block]], within)[:, 0]
+        observed = lagged.correlation(series[None], later[:, cols[block]], within)[:, 0]
         best = np.abs(observed).argmax(axis=0)
         lag[block], association[block] = best, np.take_along_axis(observed, best[None], axis=0)[0]
         surrogates = (signs * (basis @ series)) @ basis
-        null = np.abs(_lagged_correlation(surrogates, later[:, cols[block]], within)).max(axis=0)
+        null = np.abs(lagged.correlation(surrogates, later[:, cols[block]], within)).max(axis=0)
         n_at_least[block] = (null >= np.abs(association[block]) - 1e-6).sum(axis=0)
         if progress is not None:
             progress(int(stop), len(pairs), "receptor-TF pairs")
@@ -376,7 +377,8 @@ def _measured(pairs: pd.DataFrame, known: dict[str, pd.Index], where: str) -> pd
         )
         examples = shorten(pairs.iloc[:, 0].unique(), 3)
         raise InputError(
-            where, f"no pair is measured ({counts} are). It names {examples}, the data {shorten(known['receptor'], 3)}"
+            where, f"no pair is measured ({counts} are). It names {examples}, the data "
+            + shorten(known["receptor"], 3)
             + (f" and TFs {shorten(known['tf'], 3)}." if "tf" in known else "."),
             "Give a resource of the same species and the same kind of gene names as the data.",
         )  # fmt: skip
@@ -394,7 +396,7 @@ def _group_codes(groups: np.ndarray, min_cells: int) -> tuple[np.ndarray, Int[np
     """Names of the groups that are large enough, the group of each of their cells, and which cells those are."""
     groups = np.asarray(groups).astype(str)
     names, sizes = np.unique(groups, return_counts=True)
-    labels = names[(sizes >= min_cells) & (names != UNLABELLED)]
+    labels = names[(sizes >= min_cells) & (names != lagged.UNLABELLED)]
     if len(labels) < 2:
         raise InputError(
             "cluster_key", f"names {len(labels)} groups of at least {min_cells} cells ({shorten(names)}); "
@@ -429,84 +431,3 @@ def _count_products(
     for start in range(0, len(left), step):
         rows = slice(start, start + step)
         into[rows] += (means[left[rows]] * means[right[rows]] >= threshold[rows, None]).sum(axis=1)
-
-
-def _bins(
-    pseudotime: Float[np.ndarray, " cell"], lineages: np.ndarray | None, config: CommunicationConfig
-) -> tuple[sparse.csr_matrix, list[slice]]:
-    """Averaging matrix (bin x cell) and the bins of each lineage; bins hold about as many cells everywhere."""
-    lineages = np.full(len(pseudotime), "all") if lineages is None else np.asarray(lineages).astype(str)
-    usable = np.isfinite(pseudotime) & (lineages != UNLABELLED)
-    n_bins, least = min(config.n_bins, int(usable.sum())), 2 * config.max_lag + 10
-    cells, owners, segments, start = [], [], [], 0
-    for name in np.unique(lineages[usable]):
-        members = np.flatnonzero(usable & (lineages == name))
-        size = min(round(n_bins * len(members) / usable.sum()), len(members))
-        if size < least:
-            continue
-        cells.append(members[np.argsort(pseudotime[members], kind="stable")])
-        owners.append(start + np.arange(len(members)) * size // len(members))
-        segments.append(slice(start, start + size))
-        start += size
-    if not segments:
-        raise InputError(
-            "max_lag", f"{config.max_lag} bins need a lineage with {least} bins, and {int(usable.sum())} cells in "
-            f"{len(np.unique(lineages[usable]))} lineages fill {n_bins}.",
-            "Lower max_lag, raise n_bins, or leave lineage_key out.",
-        )  # fmt: skip
-    column, row = np.concatenate(cells), np.concatenate(owners)
-    weight = 1 / np.bincount(row)[row]
-    return sparse.csr_matrix((weight, (row, column)), shape=(start, len(pseudotime))), segments
-
-
-def _block_diagonal(segments: list[slice], make: Callable[[int], np.ndarray]) -> Float[np.ndarray, "bin bin"]:
-    blocks = np.zeros((segments[-1].stop, segments[-1].stop))
-    for segment in segments:
-        blocks[segment, segment] = make(segment.stop - segment.start)
-    return blocks
-
-
-def _without_trend(size: int) -> Float[np.ndarray, "bin bin"]:
-    """Projection that removes the best straight line."""
-    line = np.linalg.qr(np.vander(np.linspace(-1, 1, size), 2))[0]
-    return np.eye(size) - line @ line.T
-
-
-def _cosines(size: int) -> Float[np.ndarray, "bin bin"]:
-    """Orthonormal DCT-II, one coefficient per row."""
-    from scipy.fft import dct
-
-    return dct(np.eye(size), norm="ortho", axis=0)
-
-
-def _binned(
-    values: Float[np.ndarray, "cell gene"], weights: sparse.csr_matrix, detrend: Float[np.ndarray, "bin bin"]
-) -> tuple[Float[np.ndarray, "gene bin"], Bool[np.ndarray, " gene"]]:
-    """Detrended series of each gene at unit norm, and which of them vary at all."""
-    means = np.asarray(weights @ values, dtype=np.float64)
-    series = detrend @ means
-    norm = np.linalg.norm(series, axis=0)
-    alive = norm > 1e-6 * np.linalg.norm(means, axis=0)  # False for NaN too
-    return np.where(alive, series / np.where(alive, norm, 1), 0).T.astype(np.float32), alive
-
-
-def _within_lineage(segments: list[slice], max_lag: int) -> Float[np.ndarray, "lag bin"]:
-    """1 where the bin so much later belongs to the same lineage."""
-    ends = np.concatenate([np.full(segment.stop - segment.start, segment.stop) for segment in segments])
-    return (np.arange(len(ends)) + np.arange(max_lag + 1)[:, None] < ends).astype(np.float32)
-
-
-def _later(series: Float[np.ndarray, "gene bin"], within: np.ndarray) -> Float[np.ndarray, "lag gene bin"]:
-    """Each series moved forward by each lag, at unit norm over the bins that remain."""
-    moved = np.stack([np.roll(series, -lag, axis=1) * inside for lag, inside in enumerate(within)])
-    norm = np.linalg.norm(moved, axis=2, keepdims=True)
-    return np.divide(moved, norm, out=np.zeros_like(moved), where=norm > 1e-6)
-
-
-def _lagged_correlation(
-    series: Float[np.ndarray, "draw bin"], later: Float[np.ndarray, "lag gene bin"], within: np.ndarray
-) -> Float[np.ndarray, "lag draw gene"]:
-    """Correlation about zero of each series with each later gene, over the bins that both have."""
-    norm = np.sqrt((series * series) @ within.T).T[..., None]
-    products = np.matmul(series, later.transpose(0, 2, 1))
-    return np.divide(products, norm, out=np.zeros_like(products), where=norm > 1e-6)

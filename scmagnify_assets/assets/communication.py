@@ -4,16 +4,16 @@ from collections.abc import Mapping
 
 import dagster as dg
 import pandas as pd
-from scmagnify_core.activity import Activity
-from scmagnify_core.communication import communicate
-from scmagnify_core.plots.communication import plot_communication
-from scmagnify_core.prior.base_network import read_table
 
 from scmagnify_assets.describe import definition_metadata, figure_metadata
 from scmagnify_assets.partitions import DATASETS
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
+from scmagnify_core.activity import Activity
+from scmagnify_core.communication import communicate
 from scmagnify_core.dataset import Dataset
+from scmagnify_core.plots.communication import plot_communication
+from scmagnify_core.prior.base_network import read_table
 from scmagnify_core.tables import tables_of
 
 SIGNIFICANT = 0.05
