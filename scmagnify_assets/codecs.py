@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scmagnify_core.activity import Activity
 
+from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.methods.granger.config import GrangerConfig

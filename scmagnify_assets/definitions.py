@@ -1,5 +1,7 @@
 """Composition only: which assets, checks and resources make up the code location."""
 
+from typing import Any
+
 import dagster as dg
 
 from scmagnify_assets import checks
@@ -34,7 +36,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
 ]
 
 
-def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) -> dict[str, dg.ConfigurableResource]:
+def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) -> dict[str, Any]:
     """Resources over one lake, with what a run puts over the data sets' settings."""
     lake_resource = LakeResource(root=lake)
     specs = Specs(lake=lake_resource, preset=preset, settings=list(settings))

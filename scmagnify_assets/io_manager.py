@@ -6,7 +6,6 @@ several seeds.
 """
 
 import tempfile
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
     lake: LakeResource
     specs: Specs
     # Steps of a process run one after the other, so a step's reads come before its write.
-    _read: dict[str, list[Input]] = PrivateAttr(default_factory=lambda: defaultdict(list))
+    _read: dict[str, list[Input]] = PrivateAttr(default_factory=dict)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write the value of each partition, with its lineage; the content hash becomes Dagster's data version."""
@@ -72,11 +71,11 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                         inputs=[one for one in inputs if seed is None or one.seed in (None, seed)],
                         parameters=spec.model_dump(mode="json"),
                         file_sha256=registry.find(lake, dataset).sha256,
-                        seeds=[seed] if seed is not None else sorted({one.seed for one in inputs} - {None}),
+                        seeds=[seed] if seed is not None else _seeds_of(inputs),
                     )
                 )  # fmt: skip
         version = "-".join(made.data_version for made in written)
-        context.step_context.set_data_version(context.name, dg.DataVersion(version))
+        context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))
         context.add_output_metadata(table_metadata(asset, written))
         report(asset, 1, 1, "stored")
 
@@ -91,7 +90,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
             registry.refuse_changed_file(registration)
             made = lake.current(asset, registration.name)
             assert made is not None
-            self._read[step].append(made.to_input())
+            self._read.setdefault(step, []).append(made.to_input())
             return self.specs.get(registration.name)
         values: dict[int | None, Any] = {}
         for key in context.asset_partition_keys:
@@ -105,6 +104,10 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                     f"asset '{asset}'", f"is not materialized for {where}.",
                     f"Materialize it first, or run everything: scmagnify run {dataset}",
                 )  # fmt: skip
-            self._read[step].append(made.to_input())
+            self._read.setdefault(step, []).append(made.to_input())
             values[seed] = CODECS[asset].decode(_Stored(lake, made))
         return values.get(None, values)
+
+
+def _seeds_of(inputs: list[Input]) -> list[int]:
+    return sorted({one.seed for one in inputs if one.seed is not None})

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 TARGET_SUM = 1e4  # counts per cell after normalisation, the field's convention
 TIME_NAMES = ("pseudotime", "dpt_pseudotime", "palantir_pseudotime", "latent_time", "velocity_pseudotime")
+DUPLICATE_GENES = "Make gene names unique, for instance by summing repeated genes."
+DUPLICATE_BARCODES = "Make barcodes unique, for instance by adding the sample's name."
 CLUSTER_NAMES = ("cell_type", "celltype", "cell_types", "clusters", "cluster", "leiden", "louvain", "condition")
 
 
@@ -73,15 +75,25 @@ class Dataset:
         return self.rna.obs[column].astype(str).to_numpy() if column in self.rna.obs else None
 
     def expression(self, genes: Sequence[str]) -> Float[np.ndarray, "cell gene"]:
-        """Dense normalised expression of the named genes, float32."""
-        return self.rna.X[:, self.rna.var_names.get_indexer(list(genes))].toarray()
+        """Dense normalised expression of the named genes, float32.
+
+        Raises
+        ------
+        KeyError
+            A gene is not in the data set.
+        """
+        columns = self.rna.var_names.get_indexer(list(genes))
+        if (columns < 0).any():
+            absent = [gene for gene, column in zip(genes, columns, strict=True) if column < 0]
+            raise KeyError(f"genes not in the data set: {shorten(absent)}")
+        return self.rna.X[:, columns].toarray()
 
     def cells_table(self) -> pd.DataFrame:
         """Body of the ``cells`` table."""
         obs = self.rna.obs
         frame = pd.DataFrame({"cell": self.cells.astype(str), "pseudotime": self.pseudotime})
         for column in ("lineage", "cluster", "sample"):
-            frame[column] = self.labels(column)  # type: ignore[arg-type]
+            frame[column] = self.labels(column)
         frame["n_counts"] = obs["n_counts"].to_numpy() if "n_counts" in obs else np.nan
         frame[["embedding_1", "embedding_2"]] = self.rna.obsm["X_embedding"]
         return frame
@@ -143,7 +155,9 @@ def read_dataset(description: DataDescription) -> Dataset:
     rna, atac = _modalities(description.file)
     notes: list[str] = []
     rna = _with_gene_names(rna, description)
-    _refuse_duplicates(rna)
+    genes = "var_names" if description.gene_key is None else f"var['{description.gene_key}']"
+    _refuse_duplicates(genes, rna.var_names, DUPLICATE_GENES)
+    _refuse_duplicates("obs_names", rna.obs_names, DUPLICATE_BARCODES)
     rna, atac = _select_lineages(rna, atac, description)
     values = _expression(rna, description.layer)
     is_counts = _check_values(values, rna, description)
@@ -184,7 +198,7 @@ def _read_file(path: Path) -> Any:
         # Whatever h5py, anndata or mudata raise on a damaged file, the user can only do one thing about it.
         raise InputError(
             f"'{path}'",
-            f"cannot be read as {path.suffix[1:]} ({type(error).__name__}: {str(error).splitlines()[0][:160]}).",
+            f"cannot be read as {path.suffix[1:]} ({type(error).__name__}: {str(error).partition(chr(10))[0][:160]}).",
             "The file may be truncated or still being copied: compare its size with the original and copy it again.",
         ) from error
 
@@ -196,6 +210,8 @@ def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:
         return data, None
     if "rna" not in data.mod:
         raise MissingColumnError("mod", "rna", list(data.mod), "Name the RNA modality 'rna'.")
+    for name, modality in data.mod.items():
+        _refuse_duplicates(f"mod['{name}'].obs_names", modality.obs_names, DUPLICATE_BARCODES)
     rna = data["rna"]
     for column in data.obs.columns:  # columns of the whole object count as columns of its cells
         if column not in rna.obs and ":" not in column:
@@ -222,14 +238,10 @@ def _with_gene_names(rna: "AnnData", description: DataDescription) -> "AnnData":
     return rna
 
 
-def _refuse_duplicates(rna: "AnnData") -> None:
-    for what, names, remedy in (
-        ("var_names", rna.var_names, "Make gene names unique, for instance by summing repeated genes"),
-        ("obs_names", rna.obs_names, "Make barcodes unique, for instance by adding the sample's name"),
-    ):
-        repeated = names[names.duplicated()].unique()
-        if len(repeated):
-            raise InputError(what, f"{len(repeated)} names occur more than once: {shorten(repeated)}.", f"{remedy}.")
+def _refuse_duplicates(what: str, names: pd.Index, remedy: str) -> None:
+    repeated = names[names.duplicated()].unique()
+    if len(repeated):
+        raise InputError(what, f"{len(repeated)} names occur more than once: {shorten(repeated)}.", remedy)
 
 
 def _select_lineages(
@@ -258,7 +270,8 @@ def _expression(rna: "AnnData", layer: str | None) -> sparse.csr_matrix:
     if values is None:
         raise InputError("X", "is empty.", f"Name a layer: {shorten(list(rna.layers))}.")
     matrix = sparse.csr_matrix(values, dtype=np.float32, copy=True)
-    matrix.sort_indices()
+    matrix.sum_duplicates()  # sorts, too
+    matrix.eliminate_zeros()  # a stored zero must not count as a detection
     return matrix
 
 
@@ -310,20 +323,27 @@ def _observations(rna: "AnnData", description: DataDescription, notes: list[str]
         if not keep.all():
             notes.append(f"{int((~keep).sum())} cells without a value in obs['{key}'] were left out.")
         obs["pseudotime"] = time
-    root_column = (description.root or "").rpartition("=")[0]
-    if root_column in rna.obs:  # a root given as column=value may name any column
-        obs[root_column] = rna.obs[root_column].astype(str).to_numpy()
-    for column, key, guesses in (
+    root_column, _, root_value = (description.root or "").rpartition("=")
+    if root_column in rna.obs:  # a root given as column=value may name any column of the file
+        labels = rna.obs[root_column].astype(str)
+        obs["is_root"] = (labels == root_value).to_numpy()
+        if not obs["is_root"].any() and description.root not in rna.obs_names:
+            raise InputError(
+                f"root = '{description.root}'", f"is in no cell: obs['{root_column}'] has {shorten(sorted(set(labels)))}.",
+                "Choose among those.",
+            )  # fmt: skip
+    keys: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
         ("lineage", description.lineage_key, ("lineage",)),
         ("cluster", description.cluster_key, CLUSTER_NAMES),
         ("sample", description.sample_key, ()),
-    ):
-        if key is not None and key not in rna.obs:
-            raise MissingColumnError("obs", key, list(rna.obs), f"Pass one of them as {column}_key.")
-        chosen = key or next((guess for guess in guesses if guess in rna.obs), None)
+    )
+    for column, asked, guesses in keys:
+        if asked is not None and asked not in rna.obs:
+            raise MissingColumnError("obs", asked, list(rna.obs), f"Pass one of them as {column}_key.")
+        chosen = asked or next((guess for guess in guesses if guess in rna.obs), None)
         if chosen is not None:
             obs[column] = pd.Categorical(rna.obs[chosen].astype(str))
-            if key is None:
+            if asked is None:
                 notes.append(f"obs['{chosen}'] is taken as the {column}.")
     return obs, keep
 
@@ -366,12 +386,15 @@ def _normalise(
     else:
         size = pd.to_numeric(rna.obs[key], errors="coerce").to_numpy(dtype=np.float64)
         notes.append(f"Counts were normalised to {TARGET_SUM:g} per cell by the library size in obs['{key}'].")
-    empty = ~(size > 0)
+    empty = ~((size > 0) & np.isfinite(size))
     if empty.any():
+        what = "no counts" if key is None else "no positive number there"
         raise InputError(
             "counts" if key is None else f"obs['{key}']",
-            f"{int(empty.sum())} cells have no counts, the first is '{rna.obs_names[int(np.argmax(empty))]}'.",
-            "Filter empty cells before adding the data set.",
+            f"{int(empty.sum())} cells have {what}, the first is '{rna.obs_names[int(np.argmax(empty))]}'.",
+            "Filter empty cells before adding the data set."
+            if key is None
+            else "Name a column of total counts as library_size_key, or leave it out to sum the counts of the file.",
         )
     normalised = sparse.diags(TARGET_SUM / size).dot(counts).tocsr().astype(np.float32)
     np.log1p(normalised.data, out=normalised.data)
@@ -398,13 +421,11 @@ def _assemble(
     else:
         clean.obsm["X_pca"] = principal_components(normalised)
     given = next((key for key in ("X_umap", "X_tsne") if key in rna.obsm), None)
-    clean.obsm["X_embedding"] = np.asarray(
-        clean.obsm["X_pca"][:, :2] if given is None else rna.obsm[given][:, :2], dtype=np.float32
-    )
-    if not np.isfinite(clean.obsm["X_pca"]).all():
-        raise InputError(
-            f"obsm['{description.pca_key}']", "has NaN or infinite values.", "Compute it anew, or drop it."
-        )
+    embedding = np.asarray(clean.obsm["X_pca"] if given is None else rna.obsm[given], dtype=np.float32)[:, :2]
+    clean.obsm["X_embedding"] = np.pad(embedding, ((0, 0), (0, 2 - embedding.shape[1])))  # a line is drawn flat
+    for key, name in ((description.pca_key, "X_pca"), (given, "X_embedding")):
+        if not np.isfinite(clean.obsm[name]).all():
+            raise InputError(f"obsm['{key}']", "has NaN or infinite values.", "Compute it anew, or drop it.")
     if description.transition_key is not None:
         if description.transition_key not in rna.obsp:
             raise MissingColumnError(
@@ -420,11 +441,11 @@ def _assemble(
 def _mark_genes(rna: "AnnData", description: DataDescription) -> None:
     """Flag genes that may enter the model; selection itself waits for the prior."""
     import scanpy
+    from sklearn.utils.sparsefuncs import mean_variance_axis
 
     matrix = rna.X
     rna.var["n_cells"] = matrix.getnnz(axis=0).astype(np.int32)
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    variance = np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2
+    mean, variance = mean_variance_axis(matrix, axis=0)  # in two passes: constant genes must give 0, not rounding
     rna.var["mean_expression"] = mean.astype(np.float32)
     rna.var["is_eligible"] = (rna.var["n_cells"] >= description.min_cells) & (variance > 1e-8)
     if not rna.var["is_eligible"].any():

@@ -1,18 +1,20 @@
 """Series along pseudotime and what their lagged correlation would be by chance.
 
 Cells become equal-count bins per lineage; bins become detrended series at unit norm; flipping the signs of a series'
-cosine coefficients (:func:`cosines`) gives surrogates of the same autocorrelation. Which series are compared, and
+cosine coefficients (:func:`_cosines`) gives surrogates of the same autocorrelation. Which series are compared, and
 p-values, are the caller's business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from scmagnify_core.errors import InputError
 
+BLOCK_VALUES = 2**24  # values of a temporary array: 64 MB in float32
 UNLABELLED = "nan"  # what a missing label becomes as a string
 
 
@@ -44,20 +46,75 @@ def bins(
     return sparse.csr_matrix((weight, (row, column)), shape=(start, len(pseudotime))), segments
 
 
-def block_diagonal(segments: list[slice], make: Callable[[int], np.ndarray]) -> Float[np.ndarray, "bin bin"]:
+def largest_correlations(
+    first: Float[np.ndarray, "first bin"],
+    then: Float[np.ndarray, "then bin"],
+    rows: Int[np.ndarray, " pair"],
+    cols: Int[np.ndarray, " pair"],
+    segments: list[slice],
+    max_lag: int,
+    n_permutations: int,
+    seed: Sequence[int],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Int[np.ndarray, " pair"], Float[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
+    """Strongest correlation of ``first[rows]`` with a later ``then[cols]``, and how many surrogates reach it.
+
+    The signs of the surrogates are the same for all pairs, so that a pair's result does not depend on the others.
+
+    Parameters
+    ----------
+    first, then
+        Series from :func:`binned`.
+    rows, cols
+        Pairs, ``rows`` in ascending order.
+
+    Returns
+    -------
+    Lag in bins, correlation about zero at that lag, and number of surrogates of ``first`` whose largest absolute
+    correlation over all lags is as large.
+    """
+    within = _within_lineage(segments, max_lag)
+    shifted = _later(then, within)
+    basis = _block_diagonal(segments, _cosines).astype(np.float32)
+    signs = np.random.default_rng(seed).choice(np.array([-1, 1], dtype=np.float32), (n_permutations, len(basis)))
+    lag = np.empty(len(rows), dtype=np.int16)
+    association = np.empty(len(rows), dtype=np.float32)
+    n_at_least = np.empty(len(rows), dtype=np.int64)
+    step = max(1, BLOCK_VALUES // (len(within) * n_permutations))  # partners at a time
+    starts = np.flatnonzero(np.r_[True, np.diff(rows) != 0, True])
+    for start, stop in pairwise(starts):
+        series = first[rows[start]]
+        surrogates = (signs * (basis @ series)) @ basis
+        for at in range(start, stop, step):
+            block = slice(at, min(at + step, stop))
+            partners = shifted[:, cols[block]]
+            observed = _correlation(series[None], partners, within)[0]
+            best = np.abs(observed).argmax(axis=0)
+            lag[block], association[block] = best, np.take_along_axis(observed, best[None], axis=0)[0]
+            null = _correlation(surrogates, partners, within)
+            null = np.abs(null, out=null).max(axis=1)
+            # Rounding in float32 must not make a surrogate that equals the series count as smaller.
+            n_at_least[block] = (null >= np.abs(association[block]) - 1e-6).sum(axis=0)
+        if progress is not None:
+            progress(int(stop))
+    return lag, association, n_at_least
+
+
+def _block_diagonal(segments: list[slice], make: Callable[[int], np.ndarray]) -> Float[np.ndarray, "bin bin"]:
+    """One square block per lineage."""
     blocks = np.zeros((segments[-1].stop, segments[-1].stop))
     for segment in segments:
         blocks[segment, segment] = make(segment.stop - segment.start)
     return blocks
 
 
-def without_trend(size: int) -> Float[np.ndarray, "bin bin"]:
+def _without_trend(size: int) -> Float[np.ndarray, "bin bin"]:
     """Projection that removes the best straight line."""
     line = np.linalg.qr(np.vander(np.linspace(-1, 1, size), 2))[0]
     return np.eye(size) - line @ line.T
 
 
-def cosines(size: int) -> Float[np.ndarray, "bin bin"]:
+def _cosines(size: int) -> Float[np.ndarray, "bin bin"]:
     """Orthonormal DCT-II, one coefficient per row."""
     from scipy.fft import dct
 
@@ -65,33 +122,34 @@ def cosines(size: int) -> Float[np.ndarray, "bin bin"]:
 
 
 def binned(
-    values: Float[np.ndarray, "cell gene"], weights: sparse.csr_matrix, detrend: Float[np.ndarray, "bin bin"]
+    values: Float[np.ndarray, "cell gene"], weights: sparse.csr_matrix, segments: list[slice]
 ) -> tuple[Float[np.ndarray, "gene bin"], Bool[np.ndarray, " gene"]]:
     """Detrended series of each gene at unit norm, and which of them vary at all."""
     means = np.asarray(weights @ values, dtype=np.float64)
-    series = detrend @ means
+    series = _block_diagonal(segments, _without_trend) @ means
     norm = np.linalg.norm(series, axis=0)
     alive = norm > 1e-6 * np.linalg.norm(means, axis=0)  # False for NaN too
     return np.where(alive, series / np.where(alive, norm, 1), 0).T.astype(np.float32), alive
 
 
-def within_lineage(segments: list[slice], max_lag: int) -> Float[np.ndarray, "lag bin"]:
+def _within_lineage(segments: list[slice], max_lag: int) -> Float[np.ndarray, "lag bin"]:
     """1 where the bin so much later belongs to the same lineage."""
     ends = np.concatenate([np.full(segment.stop - segment.start, segment.stop) for segment in segments])
     return (np.arange(len(ends)) + np.arange(max_lag + 1)[:, None] < ends).astype(np.float32)
 
 
-def later(series: Float[np.ndarray, "gene bin"], within: np.ndarray) -> Float[np.ndarray, "lag gene bin"]:
+def _later(series: Float[np.ndarray, "gene bin"], within: np.ndarray) -> Float[np.ndarray, "lag gene bin"]:
     """Each series moved forward by each lag, at unit norm over the bins that remain."""
     moved = np.stack([np.roll(series, -lag, axis=1) * inside for lag, inside in enumerate(within)])
     norm = np.linalg.norm(moved, axis=2, keepdims=True)
     return np.divide(moved, norm, out=np.zeros_like(moved), where=norm > 1e-6)
 
 
-def correlation(
+def _correlation(
     series: Float[np.ndarray, "draw bin"], later: Float[np.ndarray, "lag gene bin"], within: np.ndarray
-) -> Float[np.ndarray, "lag draw gene"]:
+) -> Float[np.ndarray, "draw lag gene"]:
     """Correlation about zero of each series with each later gene, over the bins that both have."""
-    norm = np.sqrt((series * series) @ within.T).T[..., None]
-    products = np.matmul(series, later.transpose(0, 2, 1))
-    return np.divide(products, norm, out=np.zeros_like(products), where=norm > 1e-6)
+    norm = np.sqrt((series * series) @ within.T)[:, :, None]
+    # One matrix product over all lags and genes; a stack of small ones is slower.
+    products = (series @ later.reshape(-1, later.shape[2]).T).reshape(len(series), *later.shape[:2])
+    return products / np.where(norm > 1e-6, norm, np.inf)

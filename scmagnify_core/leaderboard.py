@@ -57,7 +57,7 @@ def score_methods(
                 scored = score_network(ranking, truth, genes=dataset.genes, prior=candidates, method=name, **question)  # type: ignore[arg-type]
             except InputError as error:
                 last = error
-                notes.append(f"{question}: {error}")
+                notes.append(str(error))
                 continue
             frames.append(scored)
             notes += scored.attrs["notes"]

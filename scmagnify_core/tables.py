@@ -85,6 +85,9 @@ class Table:
         names = [column.name for column in self.body]
         missing = [name for name in names if name not in frame.columns]
         unknown = [str(name) for name in frame.columns if name not in names]
+        repeated = sorted({name for name in names if list(frame.columns).count(name) > 1})
+        if repeated:
+            problems.append(f"repeated column {', '.join(repeated)}")
         if missing:
             problems.append(f"missing column {', '.join(missing)}")
         if unknown:
@@ -92,8 +95,6 @@ class Table:
         if problems:
             raise SchemaError(self.name, problems)
 
-        key = [name for name in self.key if name in names]
-        frame = frame.sort_values(key, kind="stable") if key else frame
         arrays: list[pa.Array] = []
         for column in self.body:
             try:
@@ -105,23 +106,40 @@ class Table:
                 problems.append(f"column {column.name} has {arrays[-1].null_count} nulls")
         if problems:
             raise SchemaError(self.name, problems)
+        key = [name for name in self.key if name in names]
         if key and (n_doubles := int(frame.duplicated(subset=key).sum())):
             raise SchemaError(self.name, [f"{n_doubles} rows repeat the key ({', '.join(key)})"])
-        return pa.Table.from_arrays(arrays, schema=pa.schema([column.field for column in self.body]))
+        table = pa.Table.from_arrays(arrays, schema=pa.schema([column.field for column in self.body]))
+        # Sorted as Arrow: a categorical column of pandas would sort by its categories, not by its values.
+        return table.sort_by([(name, "ascending") for name in key]) if key else table
 
 
 def _to_arrow(values: pd.Series, column: Column) -> pa.Array:
-    """Convert one column; floats are checked for infinities, NaN counts as null."""
+    """Convert one column. Arrow and numpy would cast '1.5', 1.9 or b'x' in silence, so the kind is checked first."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
+    kind, expected = pd.api.types.infer_dtype(values, skipna=True), _kinds(column.dtype)
+    if expected is not None and kind not in expected:
+        raise TypeError(f"found {kind}")
     if pa.types.is_floating(column.dtype):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isinf(numbers).any():
             raise ValueError("infinite values")
+        if column.dtype == FLOAT32 and (np.abs(numbers) > np.finfo(np.float32).max).any():
+            raise ValueError("values beyond its range")
         return pa.array(numbers, type=column.dtype, from_pandas=True)
-    if pa.types.is_integer(column.dtype) and values.dtype.kind not in "iuO" and values.dtype.name != "Int64":
-        raise TypeError(f"found {values.dtype}")
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object)
     return pa.array(values.tolist() if values.dtype == object else values, type=column.dtype, from_pandas=True)
+
+
+def _kinds(dtype: pa.DataType) -> tuple[str, ...] | None:
+    """Kinds of values, in pandas' words, that may become ``dtype``; None where Arrow is strict itself."""
+    if pa.types.is_floating(dtype):
+        return "floating", "integer", "mixed-integer-float", "empty"
+    if pa.types.is_integer(dtype):
+        return "integer", "empty"
+    if pa.types.is_string(dtype):
+        return "string", "empty"
+    return ("boolean", "empty") if pa.types.is_boolean(dtype) else None
 
 
 DATASET = Column("dataset", TEXT, "name of the data set")

@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 N_COMPONENTS = 50
+MIN_CELLS = 5  # the least that diffusion components can be computed for
 
 
 def principal_components(matrix: sparse.csr_matrix, n_components: int = N_COMPONENTS) -> Float[np.ndarray, "cell pc"]:
     """Leading principal components of log-normalised expression, centred implicitly so that it stays sparse."""
     from sklearn.decomposition import PCA
+    from sklearn.utils.sparsefuncs import mean_variance_axis
 
     n_components = min(n_components, min(matrix.shape) - 1)
     if n_components < 1:
         raise InputError("X", f"has shape {matrix.shape}.", "At least two cells and two genes are needed.")
+    if np.allclose(mean_variance_axis(matrix, axis=0)[1], 0, atol=1e-10):
+        raise InputError("X", "has the same values in every cell.", "Check that the layer holds expression.")
     pca = PCA(n_components, svd_solver="arpack", random_state=0)
     return pca.fit_transform(matrix.astype(np.float64)).astype(np.float32)
 
@@ -43,6 +47,11 @@ def diffusion_pseudotime(rna: "AnnData", description: DataDescription) -> Float[
     """
     import scanpy
 
+    if rna.n_obs < MIN_CELLS:
+        raise InputError(
+            f"root = '{description.root}'", f"needs at least {MIN_CELLS} cells for a pseudotime, here are {rna.n_obs}.",
+            "Keep more cells, or pass a pseudotime as time_key.",
+        )  # fmt: skip
     work = rna.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,11 +72,13 @@ def _root_cell(work: "AnnData", description: DataDescription) -> int:
     root = str(description.root)
     if root in work.obs_names:
         return int(work.obs_names.get_loc(root))
-    column, _, value = root.rpartition("=")
-    column = {"": "cluster", description.cluster_key: "cluster", description.lineage_key: "lineage"}.get(
-        column, column
-    )
-    if column in work.obs and (members := np.flatnonzero(work.obs[column].astype(str) == value)).size:
+    if "is_root" in work.obs:  # the root was given as column=value
+        members = np.flatnonzero(work.obs["is_root"])
+    elif "cluster" in work.obs:
+        members = np.flatnonzero(work.obs["cluster"].astype(str) == root)
+    else:
+        members = np.empty(0, dtype=np.int64)
+    if members.size:
         coordinates = work.obsm["X_diffmap"][:, 1:]
         others = np.delete(coordinates, members, axis=0)
         centre = others.mean(axis=0) if len(others) else coordinates.mean(axis=0)

@@ -28,7 +28,7 @@ def plot_communication(tables: Mapping[str, pd.DataFrame], n_pairs: int = 15, n_
 
 
 def _dots(axis: "Axes", scores: pd.DataFrame, n_top: int, n_routes: int = 12) -> None:
-    axis.set_title("Ligand-receptor pairs between cell groups")
+    axis.set_title("Ligand → receptor between cell groups")
     if scores.empty:
         _say(axis, "no ligand-receptor pair found")
         return
@@ -54,7 +54,7 @@ def _dots(axis: "Axes", scores: pd.DataFrame, n_top: int, n_routes: int = 12) ->
 
 
 def _bars(axis: "Axes", cascades: pd.DataFrame, n_top: int) -> None:
-    axis.set_title("Cascades: orange rises, blue falls with the receptor")
+    axis.set_title("Cascades (blue: TF falls)")
     if cascades.empty:
         _say(axis, "no cascade found")
         return

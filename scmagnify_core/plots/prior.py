@@ -21,7 +21,7 @@ def plot_candidates(prior: pd.DataFrame) -> "Figure":
     """
     figure, (left, right) = new_figure(9, 3.4, 2)
     per_target = prior.groupby("target").size()
-    left.hist(per_target, bins=np.arange(0.5, per_target.max() + 1.5), color=COLORS[0])
+    left.hist(per_target, bins=list(np.arange(0.5, per_target.max() + 1.5)), color=COLORS[0])
     left.set(xlabel="candidate TFs of a gene", ylabel="genes", title=f"Median {per_target.median():.0f} TFs a gene")
     per_source = prior.groupby("source").size().sort_values(ascending=False).head(15)[::-1]
     right.barh(per_source.index, per_source, color=COLORS[0])

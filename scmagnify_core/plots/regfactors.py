@@ -27,12 +27,14 @@ def plot_regfactors(regfactors: pd.DataFrame, loadings: pd.DataFrame, n_top: int
     shown = regfactors.sort_values("energy_share", ascending=False, kind="stable").head(MAX_FACTORS)
     n_rows = len(shown)
     figure, axes = new_figure(10, 0.6 + 1.7 * n_rows, 3 * n_rows)
+    grid = figure.add_gridspec(max(1, n_rows), 3)
     for i in range(n_rows):
         row = shown.iloc[i]
         part = loadings[loadings["regfactor"] == row["regfactor"]]
         # One row of axes is all that the style offers; each is put into its place of an n x 3 grid.
         trio = axes[3 * i : 3 * i + 3]
-        _place(figure, trio, i, n_rows)
+        for column, axis in enumerate(trio):
+            axis.set_subplotspec(grid[i, column])
         lags = part[part["mode"] == "lag"]
         order = lags["name"].astype(int).argsort()
         trio[0].bar(lags["name"].iloc[order], lags["loading"].iloc[order], color=COLORS[2])
@@ -53,12 +55,6 @@ def plot_regfactors(regfactors: pd.DataFrame, loadings: pd.DataFrame, n_top: int
     if len(regfactors) > n_rows:
         figure.suptitle(f"The strongest {n_rows} of {len(regfactors)} RegFactors", fontsize=9)
     return figure
-
-
-def _place(figure: "Figure", axes: list["Axes"], row: int, n_rows: int) -> None:
-    grid = figure.add_gridspec(n_rows, 3)
-    for column, axis in enumerate(axes):
-        axis.set_subplotspec(grid[row, column])
 
 
 def _bars(axis: "Axes", part: pd.DataFrame, n_top: int) -> None:

@@ -111,6 +111,11 @@ def assemble_prior(evidence: pd.DataFrame, dataset: Dataset) -> tuple[PriorNetwo
     varying = set(names[genes["is_highly_variable"]])
     target_fits = evidence["target"].isin(varying | (sources & eligible))
     keep = measured & ~is_self & source_fits & target_fits
+    if is_self[measured].all():
+        raise PriorError(
+            "prior", f"only self edges are measured ({int(measured.sum())} of {len(evidence)} edges).",
+            "Give a prior whose targets are in the data set, too: a TF never regulates itself here.",
+        )  # fmt: skip
     if not keep.any():
         raise PriorError(
             "prior", f"{int(measured.sum())} of its edges are measured, but none joins a TF and a target that vary.",
@@ -145,12 +150,18 @@ def _no_overlap(evidence: pd.DataFrame, genes: pd.Index) -> PriorError:
         if prior_is_ensembl:
             which = ("prior uses Ensembl ids and the gene names are symbols", "Translate the prior to symbols")
         return PriorError("prior", f"shares no edge with the data: the {which[0]}. {examples}", f"{which[1]}.")
+    exact = genes.intersection(in_prior)
     shared = set(genes.str.upper()) & set(in_prior.str.upper())
-    if shared:
+    if len(shared) > 2 * len(exact):
         return PriorError(
             "prior", f"shares no edge with the data, yet {len(shared)} names agree but for case. {examples}",
             "It is probably for another species (human symbols are upper case, mouse ones are not): "
             "give a prior for this species, or translate it through orthologs.",
+        )  # fmt: skip
+    if len(exact):
+        return PriorError(
+            "prior", f"shares no edge with the data: it names {len(exact)} of the {len(genes)} genes, but no edge "
+            f"has both its ends among them. {examples}", "Give a prior, or a data set, with more genes.",
         )  # fmt: skip
     return PriorError(
         "prior", f"shares no edge with the data. {examples}", "Give a prior for this species and naming."

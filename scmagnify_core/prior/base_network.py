@@ -1,5 +1,6 @@
 """Read a base network from a table: parquet, CSV or TSV, under any of the field's column names."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,9 +38,9 @@ def read_table(path: Path) -> pd.DataFrame:
             frame = pd.read_csv(path, sep="," if ".csv" in suffixes else "\t")
         else:
             raise InputError(f"'{path.name}'", "is not a known format.", "Give a parquet, CSV or TSV table.")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two come from damaged gzip files
         raise InputError(
-            f"'{path}'", f"cannot be read ({str(error)[:160]}).", "Check that the file is whole."
+            f"'{path}'", f"cannot be read ({str(error).strip()[:160]}).", "Check that the file is whole."
         ) from error
     if frame.empty:
         raise InputError(f"'{path}'", "has no rows.", "Give a table with at least one row.")
@@ -88,15 +89,21 @@ def read_base_network(path: Path) -> pd.DataFrame:
     weight_column = next((lower[name] for name in ALIASES["weight"] if name in lower), None)
     weight = pd.Series(1.0, index=frame.index) if weight_column is None else frame[weight_column]
     weight = pd.to_numeric(weight, errors="coerce")
-    if not np.isfinite(weight.to_numpy(dtype=np.float64)).all():
-        n_bad = int((~np.isfinite(weight.to_numpy(dtype=np.float64))).sum())
-        raise InputError(f"{where}['{weight_column}']", f"{n_bad} weights are not numbers.", "Repair or drop them.")
+    is_bad = ~np.isfinite(weight.to_numpy(dtype=np.float64))
+    if is_bad.any():
+        first = frame.iloc[int(np.argmax(is_bad))]
+        raise InputError(
+            f"{where}['{weight_column}']",
+            f"{int(is_bad.sum())} weights are not numbers, the first is '{first[weight_column]}' "
+            f"of {first['source']} -> {first['target']}.",
+            "Repair or drop them.",
+        )
     edges = pd.DataFrame(
         {
             "source": frame["source"].astype("string"),
             "target": frame["target"].astype("string"),
             "weight": weight.astype(np.float64),
-            "origin": frame["db"].astype(str) if "db" in frame else path.name,
+            "origin": frame["db"].astype(object).fillna(path.name).astype(str) if "db" in frame else path.name,
         }
     ).dropna()
     if edges.empty:
@@ -104,6 +111,7 @@ def read_base_network(path: Path) -> pd.DataFrame:
     edges = edges.astype({"source": str, "target": str})
     edges = edges.iloc[np.argsort(-edges["weight"].abs().to_numpy(), kind="stable")]
     merged = edges.groupby(["source", "target"], sort=True).agg(
-        weight=("weight", "first"), origin=("origin", lambda values: ",".join(sorted(set(values))))
+        weight=("weight", "first"),
+        origin=("origin", lambda values: ",".join(sorted(set(",".join(values).split(","))))),
     )
     return merged.reset_index().assign(evidence="imported")[["source", "target", "weight", "evidence", "origin"]]

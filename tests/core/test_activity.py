@@ -91,7 +91,9 @@ def test_tf_activity_pvalues_do_not_underflow():
 def test_regfactor_activity_is_the_model_of_the_target_loadings():
     values, weights = expression(), design(density=1.0, n_sources=3)
     net = net_of(weights, "RF")
-    loadings = net.rename(columns={"source": "regfactor", "target": "name", "weight": "loading"}).assign(mode="target")
+    loadings = net.rename(columns={"source": "regfactor", "target": "name", "weight": "loading"}).assign(
+        mode="target"
+    )
     others = pd.DataFrame({"regfactor": ["RF0"], "mode": ["source"], "name": ["g0"], "loading": [99.0]})
     mixed = pd.concat([others, loadings], ignore_index=True)
     data = dataset_of(values)
@@ -172,7 +174,7 @@ def test_tf_activity_drops_collinear_sources_and_says_why():
     weights = np.column_stack([weights, 2 * weights[:, 2], both, np.ones(N_GENES)])
     result = tf_activity(dataset_of(expression()), net_of(weights))
     assert set(result.table["source"]) | set(result.dropped) == {f"TF{i}" for i in range(7)}
-    # The one of most targets comes first, so the sum stays and one of its parts goes; of twins the first by name stays.
+    # The one of most targets comes first, so the sum stays and one of its parts goes; of twins the first stays.
     assert result.dropped["TF4"] == "collinear: its weights are those of TF2, up to a factor"
     assert "same for all targets" in result.dropped["TF6"]
     gone = set(result.dropped) - {"TF4", "TF6"}
@@ -204,7 +206,9 @@ def test_tf_activity_drops_sources_with_few_targets():
     result = tf_activity(dataset_of(expression()), net_of(weights))
     assert result.dropped == {"TF5": "4 targets, fewer than min_targets=5"}
     assert "TF5" not in set(result.table["source"])
-    assert "TF5" in set(tf_activity(dataset_of(expression()), net_of(weights), ActivityConfig(min_targets=4)).table["source"])
+    assert "TF5" in set(
+        tf_activity(dataset_of(expression()), net_of(weights), ActivityConfig(min_targets=4)).table["source"]
+    )
 
 
 # ---------------------------------------------------------------- failures

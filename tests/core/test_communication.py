@@ -69,7 +69,8 @@ def test_ligand_receptor_scores_equal_loops_over_groups_and_permutations() -> No
         pvalue = (1 + sum(value >= score * (1 - 1e-5) for value in null)) / 38
         expected[names[s], names[r], ligand, receptor] = (score, pvalue)
     found = table.set_index(["sender", "receiver", "ligand", "receptor"])
-    assert set(found.index) == set(expected) and "g7" in set(table["ligand"])
+    assert set(found.index) == set(expected)
+    assert "g7" in set(table["ligand"])
     for key, (score, pvalue) in expected.items():
         assert found.loc[key, "score"] == pytest.approx(score, rel=1e-5)
         assert found.loc[key, "pvalue"] == pytest.approx(pvalue)
@@ -171,7 +172,7 @@ def _associate(receptor: np.ndarray, tf: np.ndarray, config: CommunicationConfig
 )
 def test_receptor_tf_association_keeps_its_level_on_independent_smooth_series(kind: str) -> None:
     rng = np.random.default_rng(5)
-    table = _associate(_series(kind, 1000, rng), _series(kind, 1000, rng), FEW)
+    table = _associate(_series(kind, 400, rng), _series(kind, 400, rng), FEW)
     assert (table["pvalue"] <= 0.05).mean() <= 0.08
 
 
@@ -236,7 +237,8 @@ def test_receptor_tf_association_equals_loops_over_lineages_lags_and_surrogates(
         first, second = binned(receptor[:, int(row.receptor[1])]), binned(tf[:, int(row.tf[1])])
         observed = correlations(first, second)
         best = int(np.abs(observed).argmax())
-        assert row.lag == best and row.association == pytest.approx(observed[best], abs=1e-5)
+        assert row.lag == best
+        assert row.association == pytest.approx(observed[best], abs=1e-5)
         null = 0
         for sign in signs:
             parts = [
@@ -267,7 +269,8 @@ def test_receptor_tf_association_leaves_out_what_does_not_vary_and_itself() -> N
     names = ["a", "b", "c"]
     pairs = pd.DataFrame(itertools.product(names, names), columns=["receptor", "tf"])
     table = receptor_tf_association(values, names, values, names, rng.random(200), pairs, FEW)
-    assert table.empty and list(table) == [column.name for column in TABLES["receptor_tf"].body]
+    assert table.empty
+    assert list(table) == [column.name for column in TABLES["receptor_tf"].body]
 
 
 def test_receptor_tf_association_refuses_too_few_cells() -> None:
@@ -281,7 +284,8 @@ def test_receptor_tf_association_refuses_too_few_cells() -> None:
 def test_cascade_joins_on_subunits_and_takes_the_larger_pvalue() -> None:
     first = pd.DataFrame(
         {"sender": "A", "receiver": "B", "ligand": "L", "receptor": ["R1", "R1_R2", "R9"],
-         "ligand_mean": 1.0, "receptor_mean": 1.0, "score": [1.0, 2.0, 3.0], "pvalue": [0.03, 0.01, 0.01], "padj": 1.0}
+         "ligand_mean": 1.0, "receptor_mean": 1.0, "score": [1.0, 2.0, 3.0], "pvalue": [0.03, 0.01, 0.01],
+         "padj": 1.0}
     )  # fmt: skip
     second = pd.DataFrame(
         {"receptor": ["R1", "R2"], "tf": "T", "lag": [1, 2], "association": [0.5, -0.9], "pvalue": [0.02, 0.01],
@@ -291,8 +295,10 @@ def test_cascade_joins_on_subunits_and_takes_the_larger_pvalue() -> None:
     TABLES["communication_scores"].validate(table)
     rows = table.set_index("receptor")
     assert list(rows.index) == ["R1_R2", "R1"]
-    assert rows.loc["R1", "pvalue"] == 0.03 and rows.loc["R1", "score"] == pytest.approx(np.sqrt(1 / 3 * 1 / 2))
-    assert rows.loc["R1_R2", "lag"] == 2 and rows.loc["R1_R2", "pvalue"] == pytest.approx(0.02)
+    assert rows.loc["R1", "pvalue"] == 0.03
+    assert rows.loc["R1", "score"] == pytest.approx(np.sqrt(1 / 3 * 1 / 2))
+    assert rows.loc["R1_R2", "lag"] == 2
+    assert rows.loc["R1_R2", "pvalue"] == pytest.approx(0.02)
     assert rows.loc["R1_R2", "score"] == pytest.approx(np.sqrt(2 / 3))
     assert rows["padj"].tolist() == pytest.approx([0.03, 0.03])
 
@@ -308,7 +314,8 @@ def test_cascade_that_is_cut_short_adjusts_for_all_tests() -> None:
     )
     every = cascade(first, second, FEW)
     few = cascade(first, second, FEW.model_copy(update={"max_cascades": 20}))
-    assert len(every) == 60 and len(few) == 20
+    assert len(every) == 60
+    assert len(few) == 20
     both = few.merge(every, on=["ligand", "receptor", "tf"])
     assert (both["padj_x"] >= both["padj_y"] - 1e-12).all()
     assert few["pvalue"].max() == np.sort(first["pvalue"])[9]
@@ -319,13 +326,13 @@ def test_cascade_that_is_cut_short_adjusts_for_all_tests() -> None:
 
 @pytest.fixture(scope="module")
 def simulation() -> Simulation:
-    return simulate(SimulationConfig(n_cells=1200, n_targets=30, n_background=60))
+    return simulate(SimulationConfig(seed=100, n_targets=30, n_background=60, n_signals=8))
 
 
 @pytest.fixture(scope="module")
 def dataset(simulation: Simulation, tmp_path_factory: pytest.TempPathFactory):
     paths = simulation.write(tmp_path_factory.mktemp("communication"))
-    return read_dataset(DataDescription(file=paths["data"], cluster_key="cell_type"))
+    return read_dataset(DataDescription(name="demo", file=paths["data"], cluster_key="cell_type"))
 
 
 def test_communicate_ranks_planted_receptors_above_decoys(simulation: Simulation, dataset) -> None:
@@ -340,7 +347,8 @@ def test_communicate_ranks_planted_receptors_above_decoys(simulation: Simulation
     assert steps[-1][0] == steps[-1][1] == len(tables["receptor_tf"])
     truth = simulation.receptor_tf.merge(tables["receptor_tf"], on=["receptor", "tf"], suffixes=("_true", ""))
     active = truth["is_active"]
-    assert truth.loc[active, "pvalue"].median() < truth.loc[~active, "pvalue"].median()
+    strength = truth["association"].abs().rank()
+    assert strength[active].mean() > 1.15 * strength[~active].mean()
     again = communicate(dataset, simulation.ligand_receptor, simulation.receptor_tf, FEW)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(table, again[name], check_exact=True)

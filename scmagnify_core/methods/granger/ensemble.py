@@ -60,8 +60,9 @@ def train_seeds(
 
 
 def _train_one(inputs: tuple[Any, ...], seed: int, progress: SeedProgress | None) -> TrainingResult:
+    operators, targets, pseudotime, prior, config = inputs
     listener = None if progress is None else (lambda epoch, total, loss: progress(seed, epoch, total, loss))
-    return train(*inputs, seed=seed, progress=listener)
+    return train(operators, targets, pseudotime, prior, config, seed, listener)
 
 
 _inputs: tuple[Any, ...] = ()  # set once in each worker, so that the data travel once per worker and not per seed

@@ -1,0 +1,31 @@
+"""A lake with one small registered data set, for tests of assets and the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scmagnify_assets.home import Home
+from scmagnify_assets.lakehouse import Lakehouse
+
+FAST = {
+    "seeds": 2,
+    "granger": {"n_lags": 3, "max_epochs": 4, "hidden": [8]},
+    "communication": {"n_permutations": 50},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("SCMAGNIFY_HOME", str(tmp_path / "home"))
+    found = Home.find()
+    found.create()
+    Lakehouse(found.lake).create()
+    return found
+
+
+@pytest.fixture
+def raw_settings(simulated: dict[str, Path]) -> dict[str, Any]:
+    """Settings of the small planted data set, quick to run."""
+    files = {key: str(simulated[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}
+    return {"name": "small", "file": str(simulated["data"]), "cluster_key": "cell_type", **files, **FAST}

@@ -1,0 +1,158 @@
+"""Assets called directly with values, and their codecs: what goes in comes out."""
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from scmagnify_assets import registry
+from scmagnify_assets.assets.activity import regfactor_activity, tf_activity
+from scmagnify_assets.assets.communication import communication_scores
+from scmagnify_assets.assets.dataset import dataset
+from scmagnify_assets.assets.diffusion import diffusion_operators
+from scmagnify_assets.assets.evaluation import network_scores
+from scmagnify_assets.assets.model import trained_model
+from scmagnify_assets.assets.network import multiscale_network, seed_network
+from scmagnify_assets.assets.prior import prior_network
+from scmagnify_assets.assets.regfactors import regfactors
+from scmagnify_assets.codecs import CODECS
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.partitions import join_key
+from scmagnify_assets.resources import LakeResource, Specs
+from scmagnify_core.activity import Activity
+from scmagnify_core.dataset import read_dataset
+from scmagnify_core.errors import InputError
+from scmagnify_core.network import Network, aggregate_seeds
+from scmagnify_core.prior import assemble_prior, read_base_network
+from scmagnify_core.tables import STAMPED, TABLES, tables_of
+
+
+@pytest.fixture
+def specs(home, raw_settings):
+    registry.register(Lakehouse(home.lake), raw_settings | {"seeds": 1})
+    return Specs(lake=LakeResource(root=str(home.lake)))
+
+
+def context(key: str = "small") -> dg.AssetExecutionContext:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions("dataset", ["small"])
+    return dg.build_asset_context(partition_key=key, instance=instance)
+
+
+class InMemory:
+    """Encoded tables and files as a codec reads them back from storage."""
+
+    def __init__(self, encoded, folder):
+        self.encoded, self.folder = encoded, folder
+
+    def table(self, name):
+        return TABLES[name].validate(self.encoded.tables[name]).to_pandas()
+
+    def artifact(self, name):
+        content = self.encoded.artifacts[name]
+        if isinstance(content, bytes):
+            path = self.folder / name
+            path.write_bytes(content)
+            return path
+        return content
+
+
+def through_storage(asset, value, folder):
+    """Encode, check that each declared table is there, and decode."""
+    encoded = CODECS[asset].encode(value, folder)
+    assert set(encoded.tables) == {table.name for table in tables_of(asset)}
+    return CODECS[asset].decode(InMemory(encoded, folder))
+
+
+def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp_path):
+    data = dataset(context(), specs.get("small"))
+    again = through_storage("dataset", data, tmp_path)
+    np.testing.assert_array_equal(again.rna.X.toarray(), data.rna.X.toarray())
+    np.testing.assert_array_equal(again.rna.layers["counts"].toarray(), data.rna.layers["counts"].toarray())
+    assert again.description == data.description
+    assert again.notes == data.notes
+    assert again.atac.shape == data.atac.shape
+
+    prior = prior_network(context(), again, specs=specs)
+    prior = through_storage("prior_network", prior, tmp_path)
+    operators = diffusion_operators(context(), again, prior, specs=specs)
+    stored = through_storage("diffusion_operators", operators, tmp_path)
+    np.testing.assert_array_equal(stored.lagged, operators.lagged)
+    np.testing.assert_array_equal(stored.transition.toarray(), operators.transition.toarray())
+    assert stored.sources == prior.sources
+
+    models = trained_model(context(join_key("small", 0)), again, prior, stored, specs=specs)
+    model = through_storage("trained_model", models[0], tmp_path)
+    assert model.config == specs.get("small").granger
+    assert all(bool((model.weights[name] == value).all()) for name, value in models[0].weights.items())
+
+    networks = seed_network(context(join_key("small", 0)), {0: model}, stored, prior)
+    network = through_storage("seed_network", networks[0], tmp_path)
+    np.testing.assert_array_equal(network.tensor(), networks[0].tensor())
+
+    aggregate = multiscale_network(context(), {0: network}, specs=specs)
+    restored = through_storage("multiscale_network", aggregate, tmp_path)
+    np.testing.assert_array_equal(restored.network.tensor(), aggregate.network.tensor())
+    np.testing.assert_array_equal(restored.weight_sd, aggregate.weight_sd)
+    pd.testing.assert_frame_equal(
+        restored.edges.sort_values("rank", ignore_index=True),
+        aggregate.edges.sort_values("rank", ignore_index=True),
+        check_dtype=False,
+    )
+
+    factors = through_storage("regfactors", regfactors(context(), restored, specs=specs), tmp_path)
+    assert factors["regfactors"]["energy_share"].sum() == pytest.approx(1, abs=1e-3)
+    activities = through_storage("tf_activity", tf_activity(context(), again, restored, specs=specs), tmp_path)
+    assert set(activities.table["cell"]) == set(again.cells)
+    through_storage("regfactor_activity", regfactor_activity(context(), again, factors, specs=specs), tmp_path)
+    links = communication_scores(context(), again, activities, specs=specs)
+    assert not through_storage("communication_scores", links, tmp_path)["ligand_receptor"].empty
+    scores = network_scores(context(), again, prior, restored, specs=specs)
+    assert set(through_storage("network_scores", scores, tmp_path)["network_scores"]["method"]) == {
+        "scmagnify", "correlation", "prior", "random",
+    }  # fmt: skip
+
+
+def test_stored_values_do_not_depend_on_when_they_were_made(specs, tmp_path):
+    """The content hash tells whether anything changed: the same value must give the same bytes."""
+    files = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        data = dataset(context(), specs.get("small"))
+        files.append(CODECS["dataset"].encode(data, folder).artifacts["dataset.h5mu"].read_bytes())
+    assert files[0] == files[1]
+
+
+def test_prior_network_without_a_prior_says_how_to_give_one(home, raw_settings, specs):
+    raw = {key: value for key, value in raw_settings.items() if key != "prior"} | {"name": "bare"}
+    registry.register(Lakehouse(home.lake), raw)
+    data = read_dataset(specs.get("bare").description)
+    with pytest.raises(InputError, match=r"is not set for 'bare'.*--prior FILE"):
+        prior_network(context("bare"), data, specs=specs)
+
+
+def test_multiscale_network_names_missing_seeds(specs):
+    with pytest.raises(InputError, match=r"seeds \[0\] of 'small': have no network yet"):
+        multiscale_network(context(), {}, specs=specs)
+
+
+def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
+    raw = {key: raw_settings[key] for key in ("file", "prior")} | {"name": "plain"}
+    registry.register(Lakehouse(home.lake), raw)
+    spec = specs.get("plain")
+    data = read_dataset(spec.description)
+    prior, _ = assemble_prior(read_base_network(spec.prior), data)
+    nothing = np.zeros((1, prior.n_edges), dtype=np.float32)
+    network = Network(
+        prior.sources, prior.targets, prior.source_index, prior.target_index, nothing, nothing, nothing
+    )  # fmt: skip
+    aggregate = aggregate_seeds({0: network})
+    activity = Activity(pd.DataFrame(columns=["cell", "source", "activity", "pvalue", "padj"]), {})
+    for name, value in (
+        ("communication_scores", communication_scores(context("plain"), data, activity, specs=specs)),
+        ("network_scores", network_scores(context("plain"), data, prior, aggregate, specs=specs)),
+    ):
+        for table in tables_of(name):
+            assert table.validate(value[table.name]).num_rows == 0
+            assert not set(value[table.name].columns) & set(STAMPED)

@@ -1,0 +1,220 @@
+"""The command line as users type it: add, run, query, add again; and what it says when something is wrong."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
+FAST = ["--set", "granger.max_epochs=4", "--set", "granger.n_lags=3", "--set", "communication.n_permutations=50"]
+VIEWS = {
+    "edges": {"dataset", "source", "target", "score", "signed_score", "lag", "n_seeds", "stability"},
+    "multiscale_network": {"dataset", "source", "target", "lag", "weight"},
+    "regfactor_loadings": {"dataset", "regfactor", "mode", "name", "loading"},
+    "tf_activity": {"dataset", "cell", "source", "activity", "pvalue", "padj"},
+    "regfactor_activity": {"dataset", "cell", "regfactor", "activity"},
+    "communication_scores": {"dataset", "ligand", "receptor", "tf", "score", "pvalue", "padj"},
+    "training_history": {"dataset", "seed", "epoch", "loss"},
+    "lineage": {"materialization_id", "run_id", "code_version", "file_sha256", "inputs"},
+    "datasets": {"dataset", "file", "sha256"},
+}
+
+
+class Shell:
+    """Runs the command in one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = os.environ | {"SCMAGNIFY_HOME": str(home), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+    def run(self, *arguments: str | Path, status: int = 0) -> str:
+        done = subprocess.run(
+            [SCMAGNIFY, *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == status, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if status == 0 else done.stderr
+
+    def sql(self, query: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.run("sql", query, "--format", "csv"))))
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory, simulated) -> Shell:
+    """A home in which the small planted data set was added and run with two seeds."""
+    shell = Shell(tmp_path_factory.mktemp("cli") / "home")
+    said = shell.run(
+        "add", simulated["data"], "--name", "small", "--prior", simulated["prior"], "--truth", simulated["truth"],
+        "--time-key", "pseudotime", "--cluster-key", "cell_type", "--ligand-receptor", simulated["ligand_receptor"],
+        "--receptor-tf", simulated["receptor_tf"],
+    )  # fmt: skip
+    assert "300 cells" in said
+    assert "scmagnify run small" in said
+    said = shell.run("run", "small", "--seeds", "2", *FAST)
+    assert "Strongest edges of small" in said
+    assert "Against the ground truth" in said
+    return shell
+
+
+@pytest.mark.e2e
+def test_every_view_is_filled_with_the_promised_columns(shell):
+    for view, columns in VIEWS.items():
+        rows = shell.sql(f"FROM {view} LIMIT 5")
+        assert rows, view
+        assert columns <= set(rows[0]), view
+    edges = shell.sql("SELECT min(n_seeds) AS low, max(n_seeds) AS high, count(*) AS n FROM edges")
+    candidates = shell.sql("SELECT count(*) AS n FROM prior_network")
+    assert (edges[0]["low"], edges[0]["high"], edges[0]["n"]) == ("2", "2", candidates[0]["n"])
+    lags = shell.sql("SELECT DISTINCT lag FROM multiscale_network ORDER BY 1")
+    assert [row["lag"] for row in lags] == ["1", "2", "3"]
+
+
+@pytest.mark.e2e
+def test_one_query_tells_seeds_file_code_and_run_of_an_edge(shell, simulated):
+    from scmagnify_assets.lineage import code_version
+    from scmagnify_core.dataset import file_sha256
+
+    said = shell.run("sql", "FROM edge_provenance ORDER BY score DESC LIMIT 1", "--format", "json")
+    (row,) = json.loads(said)
+    assert row["seeds"] == [0, 1]
+    assert row["file_sha256"] == file_sha256(simulated["data"])
+    assert row["file"] == str(simulated["data"])
+    assert row["code_version"] == code_version()
+    assert len(row["run_id"]) == 36
+    inputs = shell.sql(
+        "SELECT inputs FROM lineage WHERE asset = 'multiscale_network' ORDER BY created_at DESC LIMIT 1"
+    )
+    assert {(one["asset"], one["seed"]) for one in json.loads(inputs[0]["inputs"])} == {
+        ("seed_network", 0), ("seed_network", 1),
+    }  # fmt: skip
+
+
+@pytest.mark.e2e
+def test_rerun_replaces_its_own_rows_and_keeps_former_versions(shell, simulated, tmp_path):
+    from scmagnify_assets.lakehouse import Lakehouse
+
+    shell.run("add", simulated["data"], "--name", "other", "--prior", simulated["prior"], "--set", "seeds=1")
+    shell.run("run", "other", *FAST)
+    lake = Lakehouse(shell.home / "lake")
+    before = {name: lake.read("edges", name) for name in ("small", "other")}
+    shell.run("run", "other", *FAST, "--set", "granger.sparsity=1.0")
+
+    after = {name: lake.read("edges", name) for name in ("small", "other")}
+    assert after["small"].equals(before["small"])
+    assert len(after["other"]) == len(before["other"])
+    assert not after["other"]["score"].equals(before["other"]["score"])
+    former = lake.read("edges", "other", version=int(lake.versions("edges", "other")["version"].iloc[-2]))
+    assert former.equals(before["other"])
+    version = lake.versions("edges", "other")["version"].iloc[-2]
+    path = shell.home / "lake" / "edges"
+    rows = shell.sql(
+        f"SELECT sum(score) AS total FROM delta_scan('{path}', version := {version}) WHERE dataset = 'other'"
+    )
+    assert float(rows[0]["total"]) == pytest.approx(before["other"]["score"].sum(), rel=1e-5)
+
+
+@pytest.mark.e2e
+def test_same_settings_give_the_same_network_bit_for_bit(shell):
+    query = "SELECT data_version FROM lineage WHERE asset = 'seed_network' AND dataset = 'small' ORDER BY created_at"
+    first = [row["data_version"] for row in shell.sql(query)]
+    shell.run("run", "small", "--seeds", "2", *FAST)
+    both = [row["data_version"] for row in shell.sql(query)]
+    assert both == first + first
+
+
+@pytest.mark.e2e
+def test_published_preset_runs_and_is_recorded(shell, simulated):
+    shell.run("add", simulated["data"], "--name", "published", "--prior", simulated["prior"])
+    shell.run("run", "published", "--seeds", "1", "--preset", "published", "--set", "granger.max_epochs=3")
+    rows = shell.sql("SELECT parameters FROM lineage WHERE dataset = 'published' AND asset = 'trained_model'")
+    parameters = json.loads(rows[0]["parameters"])
+    assert parameters["preset"] == "published"
+    assert parameters["granger"]["output_init"] == "xavier"
+    assert parameters["network"]["max_cv"] == 0.2
+
+
+@pytest.mark.e2e
+def test_select_reruns_only_what_is_named(shell):
+    count = "SELECT count(*) AS n FROM lineage WHERE dataset = 'small' AND asset = '{}'"
+    before = {asset: shell.sql(count.format(asset))[0]["n"] for asset in ("regfactors", "dataset")}
+    shell.run("run", "small", "--seeds", "2", "--select", "regfactors", "--set", "regfactors.rank=[1,2,2]")
+    assert int(shell.sql(count.format("regfactors"))[0]["n"]) == int(before["regfactors"]) + 1
+    assert shell.sql(count.format("dataset"))[0]["n"] == before["dataset"]
+    assert len(shell.sql("FROM regfactors WHERE dataset = 'small'")) == 2
+
+
+def test_same_name_with_other_content_is_refused(shell, simulated, tmp_path):
+    shell.run("add", simulated["data"], "--name", "taken", "--prior", simulated["prior"])
+    shell.run("add", simulated["data"], "--name", "taken", "--prior", simulated["prior"])  # the same again is fine
+    said = shell.run("add", simulated["data"], "--name", "taken", "--layer", "counts", status=1)
+    assert "layers['counts']" in said or "taken" in said
+    said = shell.run("add", simulated["data"], "--name", "taken", status=1)
+    assert "name 'taken'" in said
+    assert "--replace" in said
+    shell.run("add", simulated["data"], "--name", "taken", "--replace")
+
+
+def test_wrong_input_is_refused_before_anything_is_registered(shell, simulated, tmp_path):
+    before = shell.sql("SELECT count(*) AS n FROM datasets")
+    prior = ["--prior", simulated["prior"]]
+    said = shell.run("add", simulated["data"], "--name", "bad", "--time-key", "nope", *prior, status=1)
+    assert "obs['nope']" in said
+    assert "pseudotime" in said  # what there is instead
+    toml = tmp_path / "bad.toml"
+    toml.write_text(f'name = "bad"\nfile = "{simulated["data"]}"\ntime_kye = "pseudotime"\n')
+    said = shell.run("add", toml, status=1)
+    assert "did you mean 'time_key'?" in said
+    truncated = tmp_path / "bad.h5mu"
+    truncated.write_bytes(simulated["data"].read_bytes()[:20_000])
+    said = shell.run("add", truncated, *prior, status=1)
+    assert "may be truncated" in said
+    ensembl = tmp_path / "ensembl.csv"
+    ensembl.write_text("source,target\nENSG00000139618,ENSG00000141510\n")
+    said = shell.run("add", simulated["data"], "--name", "bad", "--prior", ensembl, status=1)
+    assert "Ensembl" in said
+    assert shell.sql("SELECT count(*) AS n FROM datasets") == before
+    assert "Traceback" not in said
+
+
+def test_unknown_names_say_what_there_is(shell):
+    assert "is not registered. Registered: " in shell.run("run", "nobody", status=1)
+    assert "is no asset. Assets: dataset" in shell.run("run", "small", "--select", "nothing", status=1)
+    assert "is not a query" in shell.run("sql", "DELETE FROM edges", status=1)
+    assert "nosuch" in shell.run("sql", "FROM nosuch", status=1)
+
+
+def test_a_failed_step_names_its_asset_and_the_remedy(shell, simulated):
+    shell.run("add", simulated["data"], "--name", "bare", "--time-key", "pseudotime")
+    said = shell.run("run", "bare", status=1)
+    assert "prior: is not set for 'bare'" in said
+    assert "prior_network" in said
+    assert "Traceback" not in said
+
+
+def test_a_changed_file_must_be_registered_again(shell, simulated, tmp_path):
+    copy = tmp_path / "moving.h5mu"
+    shutil.copy(simulated["data"], copy)
+    shell.run("add", copy, "--prior", simulated["prior"])
+    with copy.open("ab") as stream:
+        stream.write(b"\0")
+    assert "has changed since it was registered" in shell.run("run", "moving", status=1)
+
+
+def test_listing_and_examination_work_on_any_home(shell, tmp_path):
+    said = shell.run("datasets")
+    assert "small" in said
+    assert "lake" in shell.run("doctor")
+    empty = Shell(tmp_path / "nothing here")
+    assert "lake" in empty.run("doctor")
+    assert "scmagnify demo" in empty.run("datasets")
+    assert "no lake" in empty.run("run", "x", status=1).lower() or "not registered" in empty.run("run", "x", status=1)
+
+
+def test_help_teaches_by_example(shell):
+    for command in ("add", "run", "sql", "datasets", "demo", "doctor", "ui"):
+        assert "scmagnify " in shell.run(command, "--help"), command
