@@ -42,7 +42,7 @@ types: setup
 	$(BIN)/mypy
 
 tests: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # The tests of the UI drive a real browser; without one they are skipped, with a reason.
 browser:

@@ -171,7 +171,7 @@ def add(
         )
     else:
         out.print("  [yellow]No prior yet[/]: the method needs one; add it with --prior FILE --replace.")
-    out.print(f"Registered in {toml}\nNext: [bold]scmagnify run {spec.name}[/]", soft_wrap=True)
+    out.print(f"Registered in {toml}\nNext: [bold]{_program()} run {spec.name}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -323,25 +323,47 @@ def _summarize(name: str) -> None:
         out.print(f"\n[bold]Strongest edges of {name}[/]")
         _print(edges, Format.table)
     scores = _query(
-        f"""SELECT truth, prior_edges, method, round(auprc_ratio, 2) AS auprc_ratio, round(epr, 2) AS epr,
+        f"""SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
+                   method, round(auprc_ratio, 2) AS auprc_ratio, round(epr, 2) AS epr,
                    round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
                    round(lag_spearman, 2) AS lag_spearman
             FROM network_scores WHERE dataset = '{name}' AND prior_edges <> 'removed'
-            ORDER BY truth, prior_edges DESC, auprc_ratio DESC"""
+            ORDER BY truth, asked, auprc_ratio DESC"""
     )
     if scores.num_rows:
         out.print(
-            "\n[bold]Against the ground truth[/] (ratio to a random ranking; prior_edges 'only' ranks the candidates)"
+            "\n[bold]Against the ground truth[/]: 1 is a random order; every method ranks the candidates only, which "
+            "alone beats random on the whole truth"
         )
         _print(scores, Format.table)
-    query = f"FROM edge_provenance WHERE dataset = '{name}' LIMIT 1"
-    out.print(f'\nAsk next:\n  scmagnify sql "{query}"\n  scmagnify ui', highlight=False)
+    program = _program()
+    query = f"FROM edge_provenance WHERE dataset = '{name}' ORDER BY score DESC LIMIT 1"
+    out.print(
+        f'\nAsk next, which seeds, file and code made the strongest edge:\n  {program} sql "{query}"', soft_wrap=True
+    )
+    out.print(f"Look at the graph:\n  {program} ui", highlight=False)
+
+
+def _program() -> str:
+    """What to type for this command here: its name where it is on the PATH, else where it lies."""
+    import os
+    import shutil
+
+    return "scmagnify" if shutil.which("scmagnify") else os.path.relpath(sys.argv[0])
 
 
 def _query(query: str) -> "pa.Table":
+    from scmagnify_assets.home import VARIABLE
     from scmagnify_assets.lakehouse import Lakehouse
+    from scmagnify_core.errors import InputError
 
-    return Lakehouse(_home().lake).sql(query)
+    home = _home()
+    if not home.lake.exists():
+        raise InputError(
+            f"'{home.root}'", "holds no results yet.",
+            f"Try `scmagnify demo`, add a data set, or point {VARIABLE} at the folder of earlier results.",
+        )  # fmt: skip
+    return Lakehouse(home.lake).sql(query)
 
 
 def _print(rows: "pa.Table", format: Format) -> None:

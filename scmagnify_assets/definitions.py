@@ -43,6 +43,11 @@ def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) 
     return {"lake": lake_resource, "specs": specs, "io_manager": LakehouseIOManager(lake=lake_resource, specs=specs)}
 
 
-defs = dg.Definitions(
-    assets=ASSETS, asset_checks=checks.CHECKS, resources=resources(), executor=dg.multiprocess_executor
+# Runs from the UI give each step a process, and every asset and check is a step. Spawned, each would first import
+# for seconds; forked from a server that has imported once, it starts at once. The server only imports: nothing there
+# opens a lake (the threads of Delta's runtime would not survive the fork) or touches CUDA (nor would its context).
+EXECUTOR = dg.multiprocess_executor.configured(
+    {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}}
 )
+
+defs = dg.Definitions(assets=ASSETS, asset_checks=checks.CHECKS, resources=resources(), executor=EXECUTOR)

@@ -15,6 +15,8 @@ DEFAULT = "scmagnify_home"
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 60

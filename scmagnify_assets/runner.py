@@ -19,6 +19,7 @@ from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.partitions import DATASETS, join_key
 from scmagnify_core.errors import InputError, ScmagnifyError
 
+DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # Assets in the order in which they can run, by partition: the second wave is that of the seeds.
 WAVES: tuple[tuple[str, ...], ...] = (
@@ -46,21 +47,19 @@ def open_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 def announce(instance: dg.DagsterInstance, registration: registry.Registration) -> None:
     """Tell Dagster of a registered data set: its partition, and a new version of its file where there is one."""
     instance.add_dynamic_partitions(str(DATASETS.name), [registration.name])
-    event = instance.get_latest_materialization_event(dg.AssetKey(registry.ASSET))
+    key = dg.AssetKey(registry.ASSET)
     known = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(registry.ASSET), asset_partitions=[registration.name]), limit=1
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[registration.name]), limit=1
     ).records
-    tags = (
-        known[0].asset_materialization.tags if event is not None and known and known[0].asset_materialization else {}
-    )
-    if (tags or {}).get("dagster/data_version") == registration.data_version:
+    latest = known[0].asset_materialization if known else None
+    if latest is not None and (latest.tags or {}).get(DATA_VERSION) == registration.data_version:
         return
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            asset_key=registry.ASSET,
+            asset_key=key,
             partition=registration.name,
             metadata={"file": str(registration.raw["file"]), "sha256": registration.sha256},
-            tags={"dagster/data_version": registration.data_version},
+            tags={DATA_VERSION: registration.data_version},
         )
     )
 

@@ -329,9 +329,10 @@ def _observations(rna: "AnnData", description: DataDescription, notes: list[str]
         obs["is_root"] = (labels == root_value).to_numpy()
         if not obs["is_root"].any() and description.root not in rna.obs_names:
             raise InputError(
-                f"root = '{description.root}'", f"is in no cell: obs['{root_column}'] has {shorten(sorted(set(labels)))}.",
+                f"root = '{description.root}'",
+                f"is in no cell: obs['{root_column}'] has {shorten(sorted(set(labels)))}.",
                 "Choose among those.",
-            )  # fmt: skip
+            )
     keys: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
         ("lineage", description.lineage_key, ("lineage",)),
         ("cluster", description.cluster_key, CLUSTER_NAMES),
@@ -461,5 +462,7 @@ def _mark_genes(rna: "AnnData", description: DataDescription) -> None:
         warnings.simplefilter("ignore")
         eligible = rna[:, rna.var["is_eligible"]]
         marks = scanpy.pp.highly_variable_genes(eligible, n_top_genes=limit, inplace=False)
+    # scanpy marks all genes that tie at the limit; genes alone in their bin of means always tie.
+    order = marks.reset_index(drop=True).sort_values(["dispersions_norm", "dispersions"], ascending=False)
     rna.var["is_highly_variable"] = False
-    rna.var.loc[eligible.var_names[marks["highly_variable"].to_numpy()], "is_highly_variable"] = True
+    rna.var.loc[eligible.var_names[order.index[:limit]], "is_highly_variable"] = True

@@ -37,6 +37,7 @@ Decisions
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -51,7 +52,9 @@ from scmagnify_core.network import Network
 TOLERANCE = 1e-8  # change of the relative reconstruction error at which the iteration stops
 MAX_ITERATIONS = 200
 NEGLIGIBLE = 1e-6  # singular value, relative to the largest, below which a component is rounding error
-DENSE_LIMIT = 300  # rows of an unfolding up to which its Gram matrix is formed
+KEPT = 0.95  # share of the projected network's energy that lag and TF components keep
+MAX_SWEEPS = 100  # of varimax over all pairs of columns
+ROUNDING = 1e-12  # angle, and moment of unit columns, below which varimax sees rounding error
 MODES: tuple[Literal["lag", "source", "target"], ...] = ("lag", "source", "target")
 
 
@@ -185,43 +188,44 @@ def decompose(network: Network, config: RegFactorConfig | None = None) -> RegFac
 
 
 def choose_rank(network: Network, config: RegFactorConfig | None = None) -> tuple[int, int, int]:
-    """Rank of the lag, TF and target mode by deflated parallel analysis (module docstring).
+    """Rank of the lag, TF and target mode: the last is tested, the others follow from it (module docstring).
 
-    At least one component is kept and at most ``max_rank`` are. Cost is that of the leading singular value of
-    2 x ``n_permutations`` sparse matrices for each component that is tested.
+    Cost is that of the leading singular value of 2 x ``n_permutations`` sparse matrices for each RegFactor tested.
     """
     config = config or RegFactorConfig()
-    values = network.weight.astype(np.float64)
-    rng = np.random.default_rng(config.seed)
-    permuted = [rng.permutation(values.ravel()).reshape(values.shape) for _ in range(config.n_permutations)]
-    flipped = [values * rng.choice([-1.0, 1.0], values.shape) for _ in range(config.n_permutations)]
-    n_lag, n_source, n_target = (
-        _mode_rank(network, values, mode, [permuted] if mode == "lag" else [permuted, flipped], config)
-        for mode in MODES
-    )
-    return n_lag, n_source, n_target
+    network = _without_empty(network)
+    targets = _target_components(network, config)
+    projected = network.tensor().astype(np.float64) @ targets
+    projected /= np.linalg.norm(projected, axis=(0, 1))
+    n_lag, n_source = (_n_that_keep(np.moveaxis(projected, mode, 0), KEPT) for mode in (0, 1))
+    return n_lag, n_source, targets.shape[1]
 
 
-def _mode_rank(
-    network: Network, values: np.ndarray, mode: str, nulls: list[list[np.ndarray]], config: RegFactorConfig
-) -> int:
-    """Components of one mode that stand out against every kind of null."""
-    observed = _unfold(network, values, mode)
-    left, singular, right = _leading_svd(observed, config.max_rank)
-    energy = singular**2
-    total = float((values**2).sum())
+def _target_components(network: Network, config: RegFactorConfig) -> Float[np.ndarray, "target component"]:
+    """Leading target components that stand out against both kinds of random networks."""
+    matrix = _unfold(network)
+    left, energy, right = _leading_svd(matrix, config.max_rank)
+    total, rng, draws = matrix.data @ matrix.data, np.random.default_rng(config.seed), range(config.n_permutations)
+    permuted = [rng.permutation(matrix.data) for _ in draws]
+    flipped = [matrix.data * rng.choice([-1.0, 1.0], matrix.nnz) for _ in draws]
     # The first component is kept untested: it may be no more than a common mean of the weights, which permuted
     # networks share, and a test of it would then hide the modules behind it.
     for k in range(1, len(energy)):
-        rest = total - energy[:k].sum()
-        if energy[k] <= NEGLIGIBLE**2 * total:
-            return k
-        for null in nulls:
-            shares = [_leading_share(_unfold(network, draw, mode), left[:, :k], right[:, :k]) for draw in null]
-            # The margin keeps rounding from deciding where share and null are both 1, as with a single lag.
-            if energy[k] / rest <= np.quantile(shares, config.null_quantile) * (1 + 1e-9):
-                return k
-    return len(energy)
+        share = energy[k] / (total - energy[:k].sum())
+        for null in (permuted, flipped):
+            random = (sparse.csr_matrix((data, matrix.indices, matrix.indptr), matrix.shape) for data in null)
+            shares = [_leading_share(other, left[:, :k], right[:, :k]) for other in random]
+            # The margin keeps rounding from deciding where share and null are both 1.
+            if share <= np.quantile(shares, config.null_quantile) * (1 + 1e-9):
+                return right[:, :k]
+    return right
+
+
+def _n_that_keep(tensor: np.ndarray, share: float) -> int:
+    """Smallest number of components of the first mode that keep a share of the energy."""
+    matrix = tensor.reshape(len(tensor), -1)
+    energy = np.linalg.eigvalsh(matrix @ matrix.T)[::-1].cumsum()
+    return int(np.searchsorted(energy, share * energy[-1]) + 1)
 
 
 def _check(network: Network) -> None:
@@ -258,60 +262,49 @@ def _without_empty(network: Network) -> Network:
     )  # fmt: skip
 
 
-def _unfold(network: Network, values: Float[np.ndarray, "lag edge"], mode: str) -> sparse.csr_matrix:
-    """Sparse unfolding of a mode, transposed if need be so that it has no more rows than columns."""
-    n_lags, n_edges = values.shape
-    index = {
-        "lag": np.repeat(np.arange(n_lags), n_edges),
-        "source": np.tile(network.source_index, n_lags),
-        "target": np.tile(network.target_index, n_lags),
-    }
-    size = {"lag": n_lags, "source": len(network.sources), "target": len(network.targets)}
-    first, second = (other for other in MODES if other != mode)
-    column = index[first] * size[second] + index[second]
-    matrix = sparse.csr_matrix(
-        (values.ravel(), (index[mode], column)), shape=(size[mode], size[first] * size[second])
+def _unfold(network: Network) -> sparse.csr_matrix:
+    """Weights of the candidates, one row per lag and TF, one column per target."""
+    n_lags, n_sources = network.n_lags, len(network.sources)
+    row = np.arange(n_lags)[:, None] * n_sources + network.source_index
+    column = np.broadcast_to(network.target_index, row.shape)
+    return sparse.csr_matrix(
+        (network.weight.astype(np.float64).ravel(), (row.ravel(), column.ravel())),
+        shape=(n_lags * n_sources, len(network.targets)),
     )
-    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T.tocsr()
 
 
 def _leading_svd(matrix: sparse.csr_matrix, n_values: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leading left vectors, singular values and right vectors, from the Gram matrix of the rows."""
+    """Leading left vectors, squared singular values and right vectors, from the smaller Gram matrix."""
     from scipy.linalg import eigh
 
-    size = matrix.shape[0]
-    values, left = eigh((matrix @ matrix.T).toarray(), subset_by_index=(max(0, size - n_values), size - 1))
-    keep = values[::-1] > NEGLIGIBLE**2 * values[-1]
-    left, singular = left[:, ::-1][:, keep], np.sqrt(values[::-1][keep])
-    return left, singular, (matrix.T @ left) / singular
+    tall = matrix.shape[0] > matrix.shape[1]
+    rows = matrix.toarray().T if tall else matrix.toarray()
+    size = len(rows)
+    energy, left = eigh(rows @ rows.T, subset_by_index=(max(0, size - n_values), size - 1))
+    keep = energy[::-1] > NEGLIGIBLE**2 * energy[-1]
+    energy, left = energy[::-1][keep], left[:, ::-1][:, keep]
+    right = rows.T @ left / np.sqrt(energy)
+    return (right, energy, left) if tall else (left, energy, right)
 
 
 def _leading_share(matrix: sparse.csr_matrix, left: np.ndarray, right: np.ndarray) -> float:
     """Share of its energy that the leading component of ``(I - left left') matrix (I - right right')`` holds."""
-    from scipy.linalg import eigvalsh
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    size = matrix.shape[0]
+    def product(vector: np.ndarray) -> np.ndarray:
+        vector = matrix @ (vector - right @ (right.T @ vector))
+        vector = matrix.T @ (vector - left @ (left.T @ vector))
+        return vector - right @ (right.T @ vector)
+
     through = matrix @ right
-    inner = left.T @ through
-    energy = (matrix.data**2).sum() - ((matrix.T @ left) ** 2).sum() - (through**2).sum() + (inner**2).sum()
-    if size <= DENSE_LIMIT:
-        gram = (matrix @ matrix.T).toarray() - through @ through.T
-        gram -= left @ (left.T @ gram)
-        gram -= (gram @ left) @ left.T
-        largest = eigvalsh(gram, subset_by_index=(size - 1, size - 1))[0]
-    else:
-
-        def product(vector: np.ndarray) -> np.ndarray:
-            vector = vector - left @ (left.T @ vector)
-            vector = matrix @ (matrix.T @ vector) - through @ (through.T @ vector)
-            return vector - left @ (left.T @ vector)
-
-        operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
-        start = np.random.default_rng(0).normal(size=size)  # a fixed start makes ARPACK deterministic
-        largest = eigsh(operator, k=1, v0=start, tol=1e-3, return_eigenvectors=False)[0]
-    # A network so small that nothing is left after projection cannot be beaten.
-    return float(largest / energy) if energy > NEGLIGIBLE**2 * (matrix.data**2).sum() else 1.0
+    total = matrix.data @ matrix.data
+    energy = total - ((matrix.T @ left) ** 2).sum() - (through**2).sum() + ((left.T @ through) ** 2).sum()
+    if energy <= NEGLIGIBLE**2 * total:
+        return 1.0  # a network so small that nothing is left after projection cannot be beaten
+    size = matrix.shape[1]
+    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(0).normal(size=size)  # a fixed start makes ARPACK deterministic
+    return float(eigsh(operator, k=1, v0=start, tol=1e-3, return_eigenvectors=False)[0] / energy)
 
 
 def _feasible(rank: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
@@ -336,19 +329,42 @@ def _tucker(tensor: np.ndarray, rank: tuple[int, int, int]) -> tuple[np.ndarray,
 
 
 def _canonical(core: np.ndarray, factors: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Rotate factors to the principal axes of the core, drop components without energy and fix the signs."""
+    """Rotate the factors and turn the core back (module docstring); components without energy are dropped."""
     rotations = []
     for mode in range(3):
         unfolding = np.moveaxis(core, mode, 0).reshape(core.shape[mode], -1)
         left, values, _ = np.linalg.svd(unfolding, full_matrices=False)
         rotations.append(left[:, values > NEGLIGIBLE * values[0]])
-    rotated = []
-    for mode in range(3):
-        factor = factors[mode] @ rotations[mode]
-        signs = _leading_signs(factor)
-        rotations[mode] = rotations[mode] * signs
-        rotated.append(factor * signs)
+    principal = factors[2] @ rotations[2]
+    rotations[2] = rotations[2] @ (principal.T @ _varimax(principal))
+    energy = ((core @ rotations[2]) ** 2).sum(axis=(0, 1))
+    rotations[2] = rotations[2][:, np.argsort(-energy, kind="stable")]
+    rotations = [r * _leading_signs(factor @ r) for factor, r in zip(factors, rotations, strict=True)]
+    rotated = [factor @ r for factor, r in zip(factors, rotations, strict=True)]
     return np.einsum("abc,ai,bj,cl->ijl", core, *rotations, optimize=True), rotated
+
+
+def _varimax(loadings: Float[np.ndarray, "name component"]) -> Float[np.ndarray, "name component"]:
+    """The orthogonal rotation of raw varimax (Kaiser 1958), by planar steps.
+
+    Each step is the exact optimum of a pair of columns, so that it also leaves an even mixture of two modules, where
+    the gradient that other algorithms follow is 0.
+    """
+    rotated = loadings.copy()
+    for _ in range(MAX_SWEEPS):
+        largest = 0.0
+        for i, j in combinations(range(loadings.shape[1]), 2):
+            pair = rotated[:, i] + 1j * rotated[:, j]
+            moment = ((pair**2 - (pair**2).mean()) ** 2).sum()
+            if abs(moment) < ROUNDING:  # no angle is better than another
+                continue
+            angle = np.angle(moment) / 4
+            pair = pair * np.exp(-1j * angle)
+            rotated[:, i], rotated[:, j] = pair.real, pair.imag
+            largest = max(largest, abs(angle))
+        if largest < ROUNDING:
+            break
+    return rotated
 
 
 def _links(core: np.ndarray, factors: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

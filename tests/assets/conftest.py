@@ -25,7 +25,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 @pytest.fixture
-def raw_settings(simulated: dict[str, Path]) -> dict[str, Any]:
+def raw_settings(settings_of_simulated: dict[str, Any]) -> dict[str, Any]:
+    return settings_of_simulated
+
+
+@pytest.fixture(scope="session")
+def settings_of_simulated(simulated: dict[str, Path]) -> dict[str, Any]:
     """Settings of the small planted data set, quick to run."""
     files = {key: str(simulated[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}
     return {"name": "small", "file": str(simulated["data"]), "cluster_key": "cell_type", **files, **FAST}

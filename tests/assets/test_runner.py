@@ -1,0 +1,117 @@
+"""The graph wired up: lineage and data versions as Dagster and the lake record them, and what checks catch."""
+
+import dagster as dg
+import pytest
+
+from scmagnify_assets import registry
+from scmagnify_assets.home import Home
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.partitions import join_key, split_key
+from scmagnify_assets.runner import WAVES, RunError, announce, open_instance, run_dataset
+from scmagnify_core.tables import TABLES, tables_of
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, settings_of_simulated):
+    """A home in which the small data set ran; later tests of this module run it again."""
+    home = Home(tmp_path_factory.mktemp("ran"))
+    home.create()
+    lake = Lakehouse(home.lake)
+    lake.create()
+    registry.register(lake, settings_of_simulated)
+    run_dataset(home, "small", log_level="CRITICAL")
+    return home
+
+
+def latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization:
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition]), limit=1
+    ).records
+    assert records, f"{asset} has no materialization for {partition}"
+    return records[0].asset_materialization
+
+
+def test_split_key_inverts_join_key():
+    assert split_key(join_key("small", 3)) == ("small", 3)
+    assert split_key("small") == ("small", None)
+
+
+def test_run_records_lineage_versions_and_metadata(ran):
+    lake = Lakehouse(ran.lake)
+    assets = [asset for wave in WAVES for asset in wave]
+    made = {asset: lake.current(asset, "small", 0 if asset in WAVES[1] else None) for asset in assets}
+    assert all(made.values())
+    # Each write names the writes it was made from, back to the file.
+    inputs = {asset: {(one.asset, one.seed) for one in made[asset].inputs} for asset in assets}
+    assert inputs["dataset"] == {("raw_dataset", None)}
+    assert inputs["prior_network"] == {("dataset", None)}
+    assert inputs["trained_model"] == {(name, None) for name in WAVES[0]}
+    assert inputs["seed_network"] == {("trained_model", 0), ("diffusion_operators", None), ("prior_network", None)}
+    assert inputs["multiscale_network"] == {("seed_network", 0), ("seed_network", 1)}
+    known = {one.materialization_id for one in made.values()} | {registry.find(lake, "small").materialization_id}
+    for asset in assets:
+        for one in made[asset].inputs:
+            if one.seed in (None, 0):
+                assert one.materialization_id in known, (asset, one)
+    assert {one.file_sha256 for one in made.values()} == {registry.find(lake, "small").sha256}
+    assert made["multiscale_network"].seeds == (0, 1)
+
+    with open_instance(ran) as instance:
+        event = latest(instance, "multiscale_network", "small")
+        assert event.tags["dagster/data_version"] == made["multiscale_network"].data_version
+        assert event.metadata["dagster/row_count"].value == made["multiscale_network"].tables["multiscale_network"]
+        assert "data:image/png;base64" in event.metadata["figure"].value
+        assert latest(instance, "trained_model", join_key("small", 1))
+        assert (
+            latest(instance, "raw_dataset", "small").metadata["sha256"].value == registry.find(lake, "small").sha256
+        )
+        checks = instance.get_records_for_run(instance.get_runs(limit=1)[0].run_id).records
+        evaluations = [
+            record.event_log_entry.dagster_event.asset_check_evaluation_data
+            for record in checks
+            if record.event_log_entry.dagster_event is not None
+            and record.event_log_entry.dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
+        ]
+        assert {one.check_name for one in evaluations} >= {"schema_of_edges", "network_is_not_empty"}
+        assert all(one.passed for one in evaluations)
+
+
+def test_seeds_of_an_earlier_setting_take_no_part(ran):
+    run_dataset(ran, "small", seeds=1, log_level="CRITICAL")
+    lake = Lakehouse(ran.lake)
+    assert lake.current("multiscale_network", "small").seeds == (0,)
+    assert set(lake.read("edges", "small")["n_seeds"]) == {1}
+    assert set(lake.read("seed_network", "small")["seed"]) == {0, 1}  # kept, and not used
+
+
+def test_announce_reports_a_version_once(home, raw_settings):
+    registration = registry.register(Lakehouse(home.lake), raw_settings)
+    with open_instance(home) as instance:
+        for _ in range(2):
+            announce(instance, registration)
+        assert instance.get_dynamic_partitions("dataset") == ["small"]
+        filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_dataset"))
+        assert len(instance.fetch_materializations(filters, limit=10).records) == 1
+
+
+def test_a_missing_upstream_says_what_to_run(home, raw_settings):
+    registry.register(Lakehouse(home.lake), raw_settings)
+    with pytest.raises(RunError, match=r"'dataset': is not materialized for 'small'. .*scmagnify run small"):
+        run_dataset(home, "small", select=["prior_network"], log_level="CRITICAL")
+
+
+def test_a_failed_blocking_check_stops_what_is_downstream(ran):
+    """A filter that leaves no coefficient: the network is written, but nothing may be built on it."""
+    lake = Lakehouse(ran.lake)
+    before = lake.current("regfactors", "small")
+    with pytest.raises(RunError, match="network_is_not_empty"):
+        run_dataset(ran, "small", settings=["network.max_cv=1e-9"], select=["multiscale_network", "regfactors"])
+    assert lake.read("edges", "small")["score"].max() == 0
+    assert lake.current("regfactors", "small") == before
+
+
+def test_every_replaceable_table_belongs_to_an_asset_of_the_graph():
+    assets = {asset for wave in WAVES for asset in wave} | {"raw_dataset"}
+    for table in TABLES.values():
+        assert table.asset in assets or table.mode == "append", table.name
+        assert table in tables_of(table.asset)
