@@ -224,7 +224,9 @@ def datasets() -> None:
 
 @app.command()
 def sql(
-    query: Annotated[str | None, typer.Argument(help="A query; without one a prompt opens.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="A query; without one it is read from a pipe, or a prompt opens.")
+    ] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print the rows.")] = Format.table,
 ) -> None:
     """Query every result with SQL (DuckDB's dialect). Nothing can be changed through it.
@@ -232,10 +234,12 @@ def sql(
     Examples: `scmagnify sql "FROM edges WHERE target = 'Hba-a2' ORDER BY score DESC LIMIT 5"`,
     `scmagnify sql "SHOW TABLES"`, `scmagnify sql "FROM edge_provenance LIMIT 1" --format json`
     """
-    if query is not None:
+    if query is None and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    if query is None:
+        _prompt(format)
+    else:
         _print(_query(query), format)
-        return
-    _prompt(format)
 
 
 @app.command()

@@ -14,7 +14,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 def report(task: str, done: int, total: int, detail: str = "") -> None:
-    """Say that ``done`` of ``total`` units of a task are finished."""
+    """Say that ``done`` of ``total`` units of a task are finished; a total of 0 is unknown."""
     listener = _listener.get()
     if listener is not None:
         listener(task, done, total, detail)

@@ -4,15 +4,16 @@ Contents, in the order the data flow:
 
 ==================  =====================================================================
 ``specification``   the TOML beside a data set: what it holds and how to run it; presets
-``dataset``         read, validate and normalise an h5ad or h5mu; pseudotime; lineages
+``description``     what a data file holds: the data's part of that TOML
+``dataset``         read, validate and normalise an h5ad or h5mu; ``trajectory`` computes pseudotime where asked
 ``prior``           candidate edges: the P x Q mask that constrains the model
 ``diffusion``       directed sparse transition over cells; lagged expression
 ``methods``         network inference: ``granger`` (scMagnify itself) and ``controls``
 ``network``         the K x P x Q network; aggregation over seeds; the ranked edges
 ``regfactors``      Tucker decomposition into lag, TF and target loadings
 ``activity``        TF and RegFactor activity per cell
-``communication``   ligand -> receptor -> TF
-``evaluation``      a network against a ground truth
+``communication``   ligand -> receptor -> TF; ``lagged`` holds its lagged correlation and the null of that
+``evaluation``      a network against a ground truth; ``leaderboard`` sets its controls beside it
 ``plots``           tables in, figures out
 ``simulation``      data with a planted network, the embedded default
 ``tables``          the columns, types and meaning of everything that is stored

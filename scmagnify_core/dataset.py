@@ -71,7 +71,7 @@ class Dataset:
         return self.rna.obs["pseudotime"].to_numpy(dtype=np.float64)
 
     def labels(self, column: Literal["lineage", "cluster", "sample"]) -> np.ndarray | None:
-        """Labels of the cells as strings, None where the data set has no such column."""
+        """Labels of the cells as strings, missing ones as 'nan'; None where the data set has no such column."""
         return self.rna.obs[column].astype(str).to_numpy() if column in self.rna.obs else None
 
     def expression(self, genes: Sequence[str]) -> Float[np.ndarray, "cell gene"]:
@@ -93,7 +93,8 @@ class Dataset:
         obs = self.rna.obs
         frame = pd.DataFrame({"cell": self.cells.astype(str), "pseudotime": self.pseudotime})
         for column in ("lineage", "cluster", "sample"):
-            frame[column] = self.labels(column)
+            labels = self.labels(column)
+            frame[column] = None if labels is None else np.where(obs[column].isna(), None, labels)
         frame["n_counts"] = obs["n_counts"].to_numpy() if "n_counts" in obs else np.nan
         frame[["embedding_1", "embedding_2"]] = self.rna.obsm["X_embedding"]
         return frame
@@ -308,6 +309,11 @@ def _observations(rna: "AnnData", description: DataDescription, notes: list[str]
     """Canonical columns of obs, and which cells have a pseudotime."""
     obs = pd.DataFrame(index=rna.obs_names.astype(str))
     keep = np.ones(rna.n_obs, dtype=bool)
+    if description.root is not None and description.time_key is not None:
+        raise InputError(
+            "root", f"is '{description.root}', but time_key is '{description.time_key}'.",
+            "Give one of them: root computes a pseudotime, time_key takes one from the file.",
+        )  # fmt: skip
     if description.root is None:
         key = _time_key(rna.obs, description.time_key)
         time = pd.to_numeric(rna.obs[key], errors="coerce").to_numpy(dtype=np.float64)
@@ -343,7 +349,8 @@ def _observations(rna: "AnnData", description: DataDescription, notes: list[str]
             raise MissingColumnError("obs", asked, list(rna.obs), f"Pass one of them as {column}_key.")
         chosen = asked or next((guess for guess in guesses if guess in rna.obs), None)
         if chosen is not None:
-            obs[column] = pd.Categorical(rna.obs[chosen].astype(str))
+            labels = rna.obs[chosen].astype(object)
+            obs[column] = pd.Categorical(labels.where(labels.isna(), labels.astype(str)))
             if asked is None:
                 notes.append(f"obs['{chosen}'] is taken as the {column}.")
     return obs, keep

@@ -99,7 +99,7 @@ class Table:
         for column in self.body:
             try:
                 arrays.append(_to_arrow(frame[column.name], column))
-            except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as error:
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 problems.append(f"column {column.name} is not {column.dtype} ({error})")
                 continue
             if not column.nullable and arrays[-1].null_count:
@@ -118,6 +118,8 @@ def _to_arrow(values: pd.Series, column: Column) -> pa.Array:
     """Convert one column. Arrow and numpy would cast '1.5', 1.9 or b'x' in silence, so the kind is checked first."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
+    if values.isna().all():  # no value, so no kind: an empty column is a float64 to pandas
+        return pa.nulls(len(values), column.dtype)
     kind, expected = pd.api.types.infer_dtype(values, skipna=True), _kinds(column.dtype)
     if expected is not None and kind not in expected:
         raise TypeError(f"found {kind}")
@@ -134,12 +136,12 @@ def _to_arrow(values: pd.Series, column: Column) -> pa.Array:
 def _kinds(dtype: pa.DataType) -> tuple[str, ...] | None:
     """Kinds of values, in pandas' words, that may become ``dtype``; None where Arrow is strict itself."""
     if pa.types.is_floating(dtype):
-        return "floating", "integer", "mixed-integer-float", "empty"
+        return "floating", "integer", "mixed-integer-float"
     if pa.types.is_integer(dtype):
-        return "integer", "empty"
+        return ("integer",)
     if pa.types.is_string(dtype):
-        return "string", "empty"
-    return ("boolean", "empty") if pa.types.is_boolean(dtype) else None
+        return ("string",)
+    return ("boolean",) if pa.types.is_boolean(dtype) else None
 
 
 DATASET = Column("dataset", TEXT, "name of the data set")

@@ -79,7 +79,9 @@ def _root_cell(work: "AnnData", description: DataDescription) -> int:
     else:
         members = np.empty(0, dtype=np.int64)
     if members.size:
-        coordinates = work.obsm["X_diffmap"][:, 1:]
+        # Weighted as in diffusion pseudotime: without it, noise in the last components decides which cell is far out.
+        values = np.minimum(work.uns["diffmap_evals"][1:], 1 - 1e-6)
+        coordinates = work.obsm["X_diffmap"][:, 1:] * (values / (1 - values))
         others = np.delete(coordinates, members, axis=0)
         centre = others.mean(axis=0) if len(others) else coordinates.mean(axis=0)
         return int(members[np.argmax(((coordinates[members] - centre) ** 2).sum(axis=1))])

@@ -43,10 +43,10 @@ def regfactor_activity(
 def _describe(context: dg.AssetExecutionContext, value: activity.Activity, dataset: Dataset, name: str) -> None:
     for dropped, reason in value.dropped.items():
         context.log.info(f"{dropped} was left out: {reason}")
-    context.add_output_metadata(
-        {
-            f"n_{name}s": int(value.table[name].nunique()),
-            "n_dropped": len(value.dropped),
-            "figure": figure_metadata(plot_activity(value.table, dataset.cells_table(), name)),
-        }
-    )
+    metadata = {f"n_{name}s": int(value.table[name].nunique()), "n_dropped": len(value.dropped)}
+    if value.table.empty:
+        context.log.warning(f"No {name} has enough targets for an activity; lower activity.min_targets.")
+        context.add_output_metadata(metadata)
+        return
+    figure = figure_metadata(plot_activity(value.table, dataset.cells_table(), name))
+    context.add_output_metadata({**metadata, "figure": figure})

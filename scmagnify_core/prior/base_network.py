@@ -94,7 +94,7 @@ def read_base_network(path: Path) -> pd.DataFrame:
         first = frame.iloc[int(np.argmax(is_bad))]
         raise InputError(
             f"{where}['{weight_column}']",
-            f"{int(is_bad.sum())} weights are not numbers, the first is '{first[weight_column]}' "
+            f"{int(is_bad.sum())} weights are not numbers, the first is '{first[str(weight_column)]}' "
             f"of {first['source']} -> {first['target']}.",
             "Repair or drop them.",
         )

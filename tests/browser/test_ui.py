@@ -1,5 +1,6 @@
 """The UI that users see: the graph, runs started with the mouse, and what an asset's page shows afterwards."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 def test_the_graph_shows_every_asset(platform: "Platform", page: Any) -> None:
     page.goto(platform.graph_url())
     for asset in ASSETS:
-        page.get_by_text(asset.key.to_user_string(), exact=True).filter(visible=True).first.wait_for()
+        name = asset.key.to_user_string()
+        shown = re.compile(f"^{name[:6]}.*{name[-6:]}$")  # long names are shortened in the middle
+        page.get_by_text(shown).filter(visible=True).first.wait_for()
     assert page.get_by_text("Join the Dagster community").count() == 0
 
 

@@ -214,15 +214,17 @@ def test_tf_activity_drops_sources_with_few_targets():
 # ---------------------------------------------------------------- failures
 
 
-def test_tf_activity_without_any_source_names_the_setting():
-    with pytest.raises(InputError, match=r"no source has 50 targets.*the most is \d+\. Lower `activity.min_targets`"):
-        tf_activity(dataset_of(expression()), net_of(design()), ActivityConfig(min_targets=50))
+def test_tf_activity_of_a_small_network_is_empty_and_names_the_setting():
+    result = tf_activity(dataset_of(expression()), net_of(design()), ActivityConfig(min_targets=50))
+    assert TABLES["tf_activity"].validate(result.table).num_rows == 0
+    assert result.dropped
+    assert all("fewer than min_targets=50" in reason for reason in result.dropped.values())
 
 
-def test_tf_activity_refuses_too_few_genes():
-    weights = design()[:4]
-    with pytest.raises(InputError, match="too few for a linear model"):
-        tf_activity(dataset_of(expression()), net_of(weights), ActivityConfig(min_targets=1))
+def test_tf_activity_of_too_few_genes_is_empty():
+    result = tf_activity(dataset_of(expression()), net_of(design()[:4]), ActivityConfig(min_targets=1))
+    assert result.table.empty
+    assert len(result.dropped) == net_of(design()[:4])["source"].nunique()
 
 
 def test_tf_activity_refuses_unknown_names():
