@@ -17,22 +17,22 @@ the energy where it was measured. It also needs three equal ranks.
 
 Decisions
 ---------
-* Tucker fixes subspaces only: factors may be rotated and the core turned back. Ours are rotated to the principal axes
-  of the core (its HOSVD), so that components are uncorrelated, ordered by energy, and unique unless energies tie.
-  Hence RegFactor ``r`` is column ``r`` of the target factors, and RF1 is the strongest; nothing is renamed. The
-  lag and TF *components* of equal number have nothing to do with RegFactor ``r``: only the core links them.
+* Tucker fixes subspaces only: factors may be rotated and the core turned back. The target factors are rotated by
+  varimax, so that each RegFactor is a module of few targets; principal axes mix modules of nearly equal energy. The
+  lag and TF factors are the principal axes of the core. RegFactors are ordered by energy. A lag or TF *component* of
+  the same number has nothing to do with RegFactor ``r``: only the core links them.
 * Signs are free too. The largest entry of each target loading and lag profile is positive, so that the TF loading
   carries the sign of regulation, seen from the target of largest loading.
 * TFs and targets without any non-zero weight take no part and get no row: they would add rows of zeros.
-* The rank of each mode is chosen by parallel analysis (Horn 1965), one component at a time: those found so far are
-  projected out, and the next must hold a larger share of what is left than in random networks treated alike
+* The number of RegFactors is chosen by parallel analysis (Horn 1965), one component at a time: those found so far
+  are projected out, and the next must hold a larger share of what is left than in random networks treated alike
   (deflation, Dobriban and Owen 2019: without it one strong module hides all weaker ones). Two kinds of random
   networks have to be beaten. *Permuted*: coefficients change places among candidate edges and lags. *Flipped*:
   coefficients stay in place with random signs (Hong, Sheng and Dobriban 2020), because where the candidates are, and
-  which genes have large coefficients, makes large singular values of its own. On planted tensors of rank (2, 3, 3) of
-  which 60 % are candidates, permutation alone found (2, 8-10, 10), both found (2, 2-3, 2-3): cautious, and a module
-  of two TFs and six targets was missed. The second kind cannot see lags that act on different edges, so the lag mode
-  takes the first only.
+  which genes have large coefficients, makes large singular values of its own. It is cautious: with few candidates a
+  small module may be missed; set ``rank`` to look for it.
+* The lag and TF ranks follow: the fewest components that keep 95 % of the energy of the chosen target components.
+  A test of their own would not see modules that each have another lag or TF, and cutting them loses modules.
 """
 
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ class RegFactors:
 
     @property
     def energy_share(self) -> Float[np.ndarray, " regfactor"]:
-        """Share of the core's energy in each RegFactor's slice; sums to 1."""
+        """Share of the core's energy, which is that of the decomposed network, in each RegFactor; sums to 1."""
         energy = (self.core**2).sum(axis=(0, 1))
         return energy / energy.sum()
 

@@ -741,11 +741,7 @@ def test_read_dataset_refuses_a_missing_file_and_a_folder(tmp_path):
 
 def test_read_dataset_keeps_missing_labels_missing(tmp_path):
     adata = made()
-    labels = (
-        adata.obs["cell_type"].astype(object)
-        if "cell_type" in adata.obs
-        else pd.Series("a", index=adata.obs_names, dtype=object)
-    )
+    labels = adata.obs["stage"].astype(object)
     labels.iloc[0] = np.nan
     adata.obs["group"] = pd.Categorical(labels)
     path = tmp_path / "x.h5ad"

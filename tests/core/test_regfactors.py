@@ -71,12 +71,12 @@ def test_decompose_of_full_rank_is_exact():
     np.testing.assert_allclose(rebuilt, tensor, atol=1e-8)
 
 
-def test_decompose_has_orthonormal_factors_and_an_uncorrelated_core():
+def test_decompose_has_orthonormal_factors_and_principal_lag_and_tf_components():
     value = decompose(network_of(low_rank(sd=0.5)), RegFactorConfig(rank=(2, 3, 4)))
     for factor in (value.lag_factors, value.source_factors, value.target_factors):
         np.testing.assert_allclose(factor.T @ factor, np.eye(factor.shape[1]), atol=1e-10)
         assert (factor[np.abs(factor).argmax(axis=0), range(factor.shape[1])] > 0).all()
-    for mode in range(3):
+    for mode in range(2):
         unfolding = np.moveaxis(value.core, mode, 0).reshape(value.core.shape[mode], -1)
         gram = unfolding @ unfolding.T
         np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-8)
@@ -135,12 +135,52 @@ def test_decompose_links_across_unequal_indices():
         assert value.link_share[r] > 0.99
 
 
+def one_lag_each(n_modules: int, sizes: tuple[int, int] = (4, 30), sd: float = 0.1) -> np.ndarray:
+    """Modules of equal energy, each with its own lag, TFs and targets: no mode's spectrum tells them apart."""
+    n_sources, n_targets = sizes
+    tensor = sd * noise(2, (n_modules, n_modules * n_sources, n_modules * n_targets + 20))
+    for module in range(n_modules):
+        rows = slice(module * n_sources, (module + 1) * n_sources)
+        tensor[module, rows, module * n_targets : (module + 1) * n_targets] += 1.0
+    return tensor
+
+
+def purity(value: regfactors.RegFactors, module: int, n_targets: int = 30) -> float:
+    """Share of the best RegFactor's squared target loadings that lie inside a module."""
+    inside = np.isin(value.targets, names("g", (module + 1) * n_targets)[module * n_targets :])
+    return float((value.target_factors[inside] ** 2).sum(axis=0).max())
+
+
+@pytest.mark.parametrize("n_modules", [3, 5])
+def test_decompose_recovers_modules_of_equal_energy_with_one_lag_each(n_modules):
+    network = network_of(one_lag_each(n_modules))
+    assert choose_rank(network) == (n_modules, n_modules, n_modules)
+    value = decompose(network)
+    assert min(purity(value, module) for module in range(n_modules)) > 0.95
+    assert sorted(np.abs(value.lag_profiles).argmax(axis=0)) == list(range(n_modules))
+
+
+def test_decompose_recovers_modules_of_which_only_some_edges_are_candidates():
+    tensor = one_lag_each(5)
+    tensor[:, np.random.default_rng(0).random(tensor.shape[1:]) > 0.3] = 0
+    value = decompose(network_of(tensor), RegFactorConfig(rank=(5, 5, 5)))
+    assert min(purity(value, module) for module in range(5)) > 0.9
+
+
+def test_varimax_is_orthogonal_and_raises_the_variance_of_squared_loadings():
+    loadings = np.linalg.qr(noise(4, (40, 4)))[0]
+    rotated = regfactors._varimax(loadings)
+    np.testing.assert_allclose(rotated.T @ rotated, np.eye(4), atol=1e-10)
+    np.testing.assert_allclose(rotated @ rotated.T, loadings @ loadings.T, atol=1e-10)  # the same subspace
+    assert (rotated**2).var(axis=0).sum() > (loadings**2).var(axis=0).sum()
+
+
 @pytest.mark.parametrize("rank", [(1, 1, 1), (1, 3, 3), (2, 3, 4), (3, 4, 4)])
-def test_choose_rank_finds_the_planted_rank(rank):
-    found = [choose_rank(network_of(low_rank(seed, (6, 30, 60), rank, sd=0.3))) for seed in range(3)]
+def test_choose_rank_finds_the_planted_number_of_regfactors(rank):
+    found = [choose_rank(network_of(low_rank(seed, (6, 30, 60), rank, sd=0.3)))[2] for seed in range(3)]
     # Components are random and some are weaker than the noise, so that one may be missed.
-    assert sum(r == rank for r in found) >= 2
-    assert all(0 <= b - a <= 1 for r in found for a, b in zip(r, rank, strict=True))
+    assert sum(n == rank[2] for n in found) >= 2
+    assert all(0 <= rank[2] - n <= 1 for n in found)
 
 
 @pytest.mark.parametrize("density", [0.3, 0.6])
@@ -148,41 +188,33 @@ def test_choose_rank_does_not_take_the_pattern_of_candidates_for_components(dens
     for seed in range(3):
         tensor = low_rank(seed, (5, 30, 60), (2, 3, 3), sd=0.5)
         tensor[:, np.random.default_rng(seed).random((30, 60)) > density] = 0
-        found = choose_rank(network_of(tensor))
-        assert found[0] == 2
-        assert max(found) <= 4
+        assert choose_rank(network_of(tensor))[2] <= 4
 
 
 def test_choose_rank_sees_weak_components_behind_a_strong_one():
     tensor = low_rank(0, (5, 30, 60), (2, 3, 3), sd=0.1)
     tensor += 10 * np.abs(tensor).max() * np.multiply.outer(np.ones(5), np.outer(np.ones(30), np.ones(60)))
-    assert min(choose_rank(network_of(tensor))[1:]) >= 3
+    assert choose_rank(network_of(tensor))[2] >= 3
 
 
-def test_choose_rank_of_large_modes_agrees_with_the_dense_path(monkeypatch):
-    network = network_of(low_rank(0, (4, 30, 60), (2, 3, 3), sd=0.5))
-    dense = choose_rank(network)
-    monkeypatch.setattr(regfactors, "DENSE_LIMIT", 5)
-    assert choose_rank(network) == dense == (2, 3, 3)
-
-
-def test_leading_share_equals_the_dense_svd(monkeypatch):
-    network = network_of(noise(3, (3, 9, 14)))
-    matrix = regfactors._unfold(network, network.weight, "target")
-    left, singular, right = regfactors._leading_svd(matrix, 3)
-    np.testing.assert_allclose(singular, np.linalg.svd(matrix.toarray())[1][:3])
-    other = regfactors._unfold(network, np.random.default_rng(0).permutation(network.weight), "target")
-    projected = (np.eye(len(left)) - left @ left.T) @ other @ (np.eye(len(right)) - right @ right.T)
+@pytest.mark.parametrize("shape", [(3, 9, 14), (2, 3, 20)])
+def test_leading_svd_and_share_equal_the_dense_ones(shape):
+    network = network_of(noise(3, shape))
+    matrix = regfactors._unfold(network)
+    np.testing.assert_array_equal(matrix.toarray().reshape(shape), network.tensor().astype(np.float64))
+    left, energy, right = regfactors._leading_svd(matrix, 3)
+    np.testing.assert_allclose(energy, np.linalg.svd(matrix.toarray())[1][:3] ** 2)
+    other = matrix.copy()
+    other.data = np.random.default_rng(0).permutation(matrix.data)
+    dense = other.toarray()
+    projected = (np.eye(len(left)) - left @ left.T) @ dense @ (np.eye(len(right)) - right @ right.T)
     expected = np.linalg.norm(projected, 2) ** 2 / (projected**2).sum()
-    assert regfactors._leading_share(other, left, right) == pytest.approx(expected)
-    monkeypatch.setattr(regfactors, "DENSE_LIMIT", 0)
     assert regfactors._leading_share(other, left, right) == pytest.approx(expected, rel=1e-3)
 
 
-def test_choose_rank_of_noise_is_one():
-    found = [choose_rank(network_of(noise(seed, (5, 25, 50)))) for seed in range(8)]
-    # Each mode is a test at 5 %.
-    assert np.mean(np.array(found) > 1) < 0.15
+def test_choose_rank_of_noise_is_one_regfactor():
+    found = [choose_rank(network_of(noise(seed, (5, 25, 50))))[2] for seed in range(8)]
+    assert np.mean(np.array(found) > 1) < 0.15  # a test at 5 %
 
 
 # ---------------------------------------------------------------- properties
