@@ -282,7 +282,7 @@ _TABLES = (
         (
             DATASET,
             Column("regfactor", TEXT, "name, RF1 is the strongest"),
-            Column("energy_share", FLOAT32, "share of the decomposed network's squared norm"),
+            Column("energy_share", FLOAT32, "share of the reconstructed network's squared norm"),
             Column("link_share", FLOAT32, "share of that energy held by the one lag-TF pair of profiles shown"),
             Column("peak_lag", INT16, "lag with the largest loading", "steps"),
             Column("top_sources", TEXT, "TFs of largest loading, strongest first"),

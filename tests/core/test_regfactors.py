@@ -167,6 +167,60 @@ def test_decompose_recovers_modules_of_which_only_some_edges_are_candidates():
     assert min(purity(value, module) for module in range(5)) > 0.9
 
 
+@pytest.mark.parametrize("kept", [1.0, 0.3])
+@pytest.mark.parametrize("lags", [([0, 1], [1, 2], [3, 4]), ([1], [1], [1])])
+def test_decompose_chooses_a_rank_that_shows_modules_of_equal_energy(lags, kept):
+    tensor = 0.1 * noise(0, (5, 20, 200))
+    for module, lag in enumerate(lags):
+        tensor[np.ix_(lag, range(4 * module, 4 * module + 4), range(30 * module, 30 * module + 30))] += 1.0
+    tensor[:, np.random.default_rng(0).random(tensor.shape[1:]) >= kept] = 0
+    value = decompose(network_of(tensor))
+    assert value.rank[2] >= 3
+    assert kept < 1 or value.rank[2] == 3
+    assert min(purity(value, module) for module in range(3)) > 0.9
+    for module, lag in enumerate(lags):
+        first = value.targets.index(names("g", 200)[30 * module + 5])
+        factor = np.abs(value.target_factors[first : first + 10]).sum(axis=0).argmax()
+        assert (
+            np.isin(value.sources, names("TF", 20)[4 * module : 4 * module + 4])
+            @ (value.source_loadings[:, factor] ** 2)
+            > 0.9
+        )
+        assert set(np.argsort(-np.abs(value.lag_profiles[:, factor]))[: len(lag)]) == set(lag)
+
+
+def test_decompose_of_equal_modules_follows_permuted_genes_and_lags():
+    """Energies tie, so that the principal axes are arbitrary; varimax finds the same modules from any of them."""
+    tensor = one_lag_each(4)
+    rng = np.random.default_rng(1)
+    order = [rng.permutation(n) for n in tensor.shape]
+    one, other = decompose(network_of(tensor)), decompose(network_of(tensor[np.ix_(*order)]))
+    assert one.rank == other.rank == (4, 4, 4)
+    np.testing.assert_allclose(other.target_factors, one.target_factors[order[2]], atol=1e-3)
+    np.testing.assert_allclose(other.source_loadings, one.source_loadings[order[1]], atol=1e-3)
+    np.testing.assert_allclose(other.lag_profiles, one.lag_profiles[order[0]], atol=1e-3)
+
+
+@pytest.mark.parametrize("rank", [(1, 2, 2), (2, 5, 3), (4, 4, 7)])
+def test_decompose_takes_the_rank_it_is_given(rank):
+    assert decompose(network_of(one_lag_each(4)), RegFactorConfig(rank=rank)).rank == rank
+
+
+def test_energy_share_is_that_of_the_reconstructed_network():
+    value = decompose(network_of(low_rank(sd=0.7)), RegFactorConfig(rank=(2, 3, 4)))
+    parts = np.einsum("abr,ka,pb,qr->rkpq", value.core, value.lag_factors, value.source_factors, value.target_factors)
+    energy = (parts**2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(value.energy_share, energy / (parts.sum(axis=0) ** 2).sum())
+
+
+def test_varimax_finds_modules_in_their_even_mixture():
+    """The gradient of the criterion is 0 there."""
+    modules = np.zeros((20, 2))
+    modules[:10, 0] = modules[10:, 1] = 10**-0.5
+    rotated = regfactors._varimax(modules @ np.array([[1, 1], [1, -1]]) / 2**0.5)
+    np.testing.assert_allclose(np.sort((rotated[[0, 10]] * 10**0.5) ** 2, axis=None), [0, 0, 1, 1], atol=1e-10)
+
+
 def test_varimax_is_orthogonal_and_raises_the_variance_of_squared_loadings():
     loadings = np.linalg.qr(noise(4, (40, 4)))[0]
     rotated = regfactors._varimax(loadings)
