@@ -48,7 +48,7 @@ tests: setup
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	|| if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-	then apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	then (apt-get update -qq && apt-get install -y -qq chromium >/dev/null) || echo "Chromium could not be installed."; \
 	else echo "No Chromium found: the tests of the UI will be skipped."; fi
 
 clean:

@@ -4,6 +4,8 @@ Commands say what they do by example (``--help``). Heavy packages are imported w
 typing errors answer at once.
 """
 
+import csv
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 out, err = Console(), Console(stderr=True)
 
+MAX_SHOWN = 200  # rows of a table in the terminal
 NEXT_QUERY = """SELECT source, target, score, signed_score, lag, stability
 FROM edges WHERE dataset = '{name}' ORDER BY score DESC LIMIT 10"""
 
@@ -127,6 +130,7 @@ def add(
     from scmagnify_assets.runner import announce, open_instance
     from scmagnify_core.dataset import read_dataset
     from scmagnify_core.prior import assemble_prior, read_base_network
+    from scmagnify_core.prior.base_network import read_table, rename_columns
     from scmagnify_core.specification import absolute_paths, override, parse_spec, read_spec_file
 
     beside = file if file.suffix == ".toml" else file.with_suffix(".toml")
@@ -139,7 +143,7 @@ def add(
         "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
     }  # fmt: skip
     given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value}
-    raw = override(raw | absolute_paths(given, Path.cwd()), settings or ())
+    raw = absolute_paths(override(raw | given, settings or ()), Path.cwd())
     raw["name"] = check_name(name or raw.get("name") or file.stem)
     spec = parse_spec(raw, f"'{beside}'" if beside.is_file() else "options")
     with err.status(f"Reading {spec.file.name}"):
@@ -147,11 +151,13 @@ def add(
         coverage = None
         if spec.prior is not None:
             candidates, coverage = assemble_prior(read_base_network(spec.prior), dataset)
-        for path in (spec.truth, spec.ligand_receptor, spec.receptor_tf):
+        for path, names in (
+            (spec.truth, ("source", "target")),
+            (spec.ligand_receptor, ("ligand", "receptor")),
+            (spec.receptor_tf, ("receptor", "tf")),
+        ):
             if path is not None:
-                from scmagnify_core.prior.base_network import read_table
-
-                read_table(path)
+                rename_columns(read_table(path), names, f"'{path.name}'")
 
     home = _home()
     with open_instance(home) as instance:
@@ -374,21 +380,32 @@ def _print(rows: "pa.Table", format: Format) -> None:
     import pyarrow as pa
 
     if format is Format.csv:
-        rows.to_pandas().to_csv(sys.stdout, index=False)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(rows.column_names)
+        for batch in rows.to_batches(10_000):
+            writer.writerows([_plain(value) for value in row.values()] for row in batch.to_pylist())
         return
     if format is Format.json:
-        print(rows.to_pandas().to_json(orient="records", date_format="iso", indent=2))
+        print(json.dumps(rows.to_pylist(), indent=2, default=str))
         return
     table = RichTable(box=None, header_style="bold", pad_edge=False)
     for field in rows.schema:
         is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         table.add_column(field.name, justify="right" if is_number else "left", overflow="fold")
-    for row in rows.to_pylist():
+    for row in rows.slice(0, MAX_SHOWN).to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
     # A pipe has no width: keep each row on its line.
     console = out if out.is_terminal else Console(width=max(200, out.width))
     console.print(table)
-    console.print(f"[dim]{rows.num_rows:,} rows[/]", highlight=False)
+    shown = "" if rows.num_rows <= MAX_SHOWN else f", the first {MAX_SHOWN} are shown; --format csv prints all"
+    console.print(f"[dim]{rows.num_rows:,} rows{shown}[/]", highlight=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a CSV reader takes it: lists as JSON, times in ISO form, nothing for a null."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=str)
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def _cell(value: Any) -> str:

@@ -85,30 +85,32 @@ def _encode_model(value: TrainingResult, folder: Path) -> Encoded:
     from safetensors.torch import save
 
     about = {
-        "config": value.config.model_dump_json(),
-        "seed": str(value.seed),
-        "best_epoch": str(value.best_epoch),
+        "config": value.config.model_dump(mode="json"),
+        "seed": value.seed,
+        "best_epoch": value.best_epoch,
         "stopped_by": value.stopped_by,
     }
-    # Device and run time stay out of the file: its hash tells whether the model is the same.
-    return Encoded({"training_history": value.history}, {"weights.safetensors": save(value.weights, metadata=about)})
+    # Its hash tells whether the model is the same: device and run time stay out, and the metadata is one entry,
+    # because safetensors writes several in random order.
+    content = save(value.weights, metadata={"about": json.dumps(about, sort_keys=True)})
+    return Encoded({"training_history": value.history}, {"weights.safetensors": content})
 
 
 def _decode_model(stored: Stored) -> TrainingResult:
     from safetensors import safe_open
 
     with safe_open(stored.artifact("weights.safetensors"), framework="pt") as file:
-        about = file.metadata()
+        about = json.loads(file.metadata()["about"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     return TrainingResult(
         weights=weights,
         history=stored.table("training_history"),
-        seed=int(about["seed"]),
-        best_epoch=int(about["best_epoch"]),
+        seed=about["seed"],
+        best_epoch=about["best_epoch"],
         stopped_by=about["stopped_by"],
         device="stored",
         runtime_s=float("nan"),
-        config=GrangerConfig.model_validate_json(about["config"]),
+        config=GrangerConfig.model_validate(about["config"]),
     )
 
 

@@ -14,19 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# Where a column's values come from: table.column -> (asset, column) of what was read. Names that identify (source,
-# target, cell, ...) come from the column of the same name upstream.
+# Where a column's values come from: asset -> column of its main table -> (asset, column) that was read.
 COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
-    "cells": {},
-    "genes": {},
-    "prior_network": {"source": [("dataset", "gene")], "target": [("dataset", "gene")]},
-    "training_history": {"loss": [("prior_network", "source"), ("prior_network", "target")]},
-    "seed_network": {
-        "source": [("prior_network", "source")],
-        "target": [("prior_network", "target")],
-        "weight": [("trained_model", "loss")],
-        "magnitude": [("trained_model", "loss")],
-    },
+    "seed_network": {"source": [("prior_network", "source")], "target": [("prior_network", "target")]},
     "multiscale_network": {
         name: [("seed_network", origin)]
         for name, origin in (
@@ -48,15 +38,14 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
     "communication_scores": {
         "sender": [("dataset", "cluster")],
         "receiver": [("dataset", "cluster")],
-        "tf": [("tf_activity", "source")],
-        "receptor_tf_association": [("tf_activity", "activity")],
+        "receptor_tf_association": [("tf_activity", "activity"), ("dataset", "pseudotime")],
     },
-    "network_scores": {name: [("multiscale_network", "weight")] for name in ("auprc", "auprc_ratio", "epr")},
+    "network_scores": {name: [("multiscale_network", "magnitude")] for name in ("auprc", "auprc_ratio", "epr")},
 }  # fmt: skip
 
 
 def table_metadata(asset: str, written: Sequence[Materialization]) -> dict[str, Any]:
-    """Row counts and identifiers of a write."""
+    """Identifiers, row counts, column schema and column lineage of a write."""
     counts: dict[str, int] = {}
     for made in written:
         for name, n_rows in made.tables.items():
@@ -68,27 +57,28 @@ def table_metadata(asset: str, written: Sequence[Materialization]) -> dict[str, 
         main = asset if asset in counts else next(iter(counts))
         metadata["dagster/row_count"] = counts[main]
         metadata |= {f"rows/{name}": n_rows for name, n_rows in counts.items()}
-    return metadata
+    return metadata | _columns(asset)
 
 
 def definition_metadata(asset: str) -> dict[str, Any]:
-    """Column schema and column lineage of an asset's main table, for its definition."""
+    """Column schema of an asset's main table and the meaning of all its tables, for its definition."""
+    tables = tables_of(asset)
+    meanings = "\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)
+    return {**_columns(asset), "tables": dg.MetadataValue.md(meanings)} if tables else {}
+
+
+def _columns(asset: str) -> dict[str, Any]:
     tables = tables_of(asset)
     if not tables:
         return {}
     main = next((table for table in tables if table.name == asset), tables[0])
-    sources = COLUMN_SOURCES.get(main.name, {})
+    lineage = {
+        name: [dg.TableColumnDep(asset_key=dg.AssetKey(origin), column_name=column) for origin, column in origins]
+        for name, origins in COLUMN_SOURCES.get(asset, {}).items()
+    }
     return {
         "dagster/column_schema": _schema(main),
-        "dagster/column_lineage": dg.TableColumnLineage(
-            {
-                name: [
-                    dg.TableColumnDep(asset_key=dg.AssetKey(origin), column_name=column) for origin, column in deps
-                ]
-                for name, deps in sources.items()
-            }
-        ),
-        "tables": dg.MetadataValue.md("\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)),
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
     }
 
 

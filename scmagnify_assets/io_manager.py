@@ -18,12 +18,15 @@ from scmagnify_assets import registry
 from scmagnify_assets.codecs import CODECS
 from scmagnify_assets.describe import table_metadata
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.lineage import Input, Materialization
+from scmagnify_assets.lineage import Materialization
 from scmagnify_assets.partitions import split_key
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.errors import InputError
+from scmagnify_core.specification import DatasetSpec
 from scmagnify_core.tables import STAMPED
+
+OVER_SEEDS = ("multiscale_network",)  # steps that read all the seeds of a data set
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class _Stored:
         return rows.drop(columns=[column for column in STAMPED if column in rows])
 
     def artifact(self, name: str) -> Path:
-        return self.lake.artifact_path(self.made.asset, self.made.dataset, self.made.seed, name)
+        return self.lake.artifact_path(self.made.asset, self.made.dataset, self.made.seed, name, made=self.made)
 
 
 class LakehouseIOManager(dg.ConfigurableIOManager):
@@ -49,7 +52,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
     lake: LakeResource
     specs: Specs
     # Steps of a process run one after the other, so a step's reads come before its write.
-    _read: dict[str, list[Input]] = PrivateAttr(default_factory=dict)
+    _read: dict[str, list[Materialization]] = PrivateAttr(default_factory=dict)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write the value of each partition, with its lineage; the content hash becomes Dagster's data version."""
@@ -58,20 +61,19 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         inputs = self._read.pop(context.step_key, [])
         report(asset, 1, 1, "storing")
         written: list[Materialization] = []
-        for key in context.asset_partition_keys:
+        for key in sorted(context.asset_partition_keys):
             dataset, seed = split_key(key)
-            value = obj if seed is None else obj[seed]
-            spec = self.specs.get(dataset)
+            used = [one for one in inputs if seed is None or one.seed in (None, seed)]
             with tempfile.TemporaryDirectory(prefix="scmagnify-") as scratch:
-                encoded = CODECS[asset].encode(value, Path(scratch))
+                encoded = CODECS[asset].encode(obj if seed is None else obj[seed], Path(scratch))
                 written.append(
                     lake.write(
                         asset, dataset, seed, encoded.tables, encoded.artifacts,
                         run_id=context.run_id,
-                        inputs=[one for one in inputs if seed is None or one.seed in (None, seed)],
-                        parameters=spec.model_dump(mode="json"),
-                        file_sha256=registry.find(lake, dataset).sha256,
-                        seeds=[seed] if seed is not None else _seeds_of(inputs),
+                        inputs=[one.to_input() for one in used],
+                        parameters=self._spec(context, dataset).parameters_of(asset),
+                        file_sha256=_root_file(asset, used),
+                        seeds=[seed] if seed is not None else sorted({n for one in used for n in one.seeds or ()}),
                     )
                 )  # fmt: skip
         version = "-".join(made.data_version for made in written)
@@ -85,29 +87,55 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         lake = self.lake.open()
         step = context.step_context.step.key
         report(step, 0, 0, f"reading {asset}")
+        read = self._read.setdefault(step, [])
         if asset == registry.ASSET:
             registration = registry.find(lake, context.asset_partition_key)
-            registry.refuse_changed_file(registration)
+            registry.refuse_changed_files(registration)
             made = lake.current(asset, registration.name)
             assert made is not None
-            self._read.setdefault(step, []).append(made.to_input())
-            return self.specs.get(registration.name)
+            read.append(made)
+            return self._spec(context, registration.name)
         values: dict[int | None, Any] = {}
         for key in context.asset_partition_keys:
             dataset, seed = split_key(key)
-            if seed is not None and seed >= self.specs.get(dataset).seeds and len(context.asset_partition_keys) > 1:
-                continue  # partitions beyond the data set's number of seeds are leftovers of an earlier setting
+            if step in OVER_SEEDS and seed is not None and seed >= self._spec(context, dataset).seeds:
+                continue  # a leftover of a setting with more seeds
             made = lake.current(asset, dataset, seed)
+            if made is not None and seed is not None and not any(made.tables.values()):
+                made = None  # a retired seed (runner)
+            if made is None and step in OVER_SEEDS:
+                continue  # the asset itself names all that are missing
             if made is None:
                 where = f"'{dataset}'" + ("" if seed is None else f", seed {seed}")
                 raise InputError(
                     f"asset '{asset}'", f"is not materialized for {where}.",
                     f"Materialize it first, or run everything: scmagnify run {dataset}",
                 )  # fmt: skip
-            self._read.setdefault(step, []).append(made.to_input())
+            read.append(made)
             values[seed] = CODECS[asset].decode(_Stored(lake, made))
         return values.get(None, values)
 
+    def _spec(self, context: dg.InputContext | dg.OutputContext, dataset: str) -> DatasetSpec:
+        """Settings of this run. What the launchpad gives `specs` reaches the assets, and must reach the lineage."""
+        run_config: Any = context.step_context.run_config
+        given = run_config.get("resources", {}).get("specs", {}).get("config", {})
+        settings = given.get("settings", self.specs.settings)
+        preset = given.get("preset", self.specs.preset)
+        return registry.find(self.lake.open(), dataset).spec(settings, preset or None)
 
-def _seeds_of(inputs: list[Input]) -> list[int]:
-    return sorted({one.seed for one in inputs if one.seed is not None})
+
+def _root_file(asset: str, inputs: list[Materialization]) -> str:
+    """Hash of the data file that all inputs go back to.
+
+    Raises
+    ------
+    InputError
+        They go back to different files: some were made before the data set was replaced.
+    """
+    hashes = {one.file_sha256 for one in inputs}
+    if len(hashes) != 1:
+        raise InputError(
+            f"inputs of '{asset}'", f"come from {len(hashes)} versions of the data file.",
+            f"Run the whole data set again: scmagnify run {inputs[0].dataset if inputs else 'NAME'}",
+        )  # fmt: skip
+    return hashes.pop()

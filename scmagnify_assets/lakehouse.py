@@ -74,9 +74,12 @@ CONFIGURATION = {
 # FROM order matters: DuckDB fixes each table's snapshot in this order, and lineage is written before edges,
 # so whatever edges are seen, their lineage is seen too.
 EDGE_PROVENANCE = """
-    SELECT e.dataset, e.source, e.target, e.score, l.seeds, d.file, l.file_sha256,
+    SELECT e.dataset, e.source, e.target, e.score, l.seeds, f.file, l.file_sha256,
            d.sha256 = l.file_sha256 AS is_file_current, l.code_version, l.run_id, e.materialization_id, l.created_at
-    FROM edges e LEFT JOIN lineage l USING (materialization_id) LEFT JOIN datasets d ON d.dataset = e.dataset"""
+    FROM edges e LEFT JOIN lineage l USING (materialization_id) LEFT JOIN datasets d ON d.dataset = e.dataset
+    LEFT JOIN (SELECT dataset, file_sha256, max_by(parameters ->> '$.file', created_at) AS file
+               FROM lineage WHERE asset = 'raw_dataset' GROUP BY ALL) f
+        ON f.dataset = e.dataset AND f.file_sha256 = l.file_sha256"""
 TIME_TRAVEL = """
     SELECT l.dataset, l.seed, l.asset, v.table_name, v.version, v.materialization_id, v.committed_at, v.n_rows
     FROM table_versions v LEFT JOIN lineage l USING (materialization_id)
@@ -541,11 +544,22 @@ class Lakehouse:
             candidates[max(complete, key=lambda mark: mark["version"])["materialization_id"]]
         )
 
-    def artifact_path(self, asset: str, dataset: str, seed: int | None, name: str, *, verify: bool = False) -> Path:
-        """Where the current materialization's artefact lies, after checking that it is there and of the right size.
+    def artifact_path(
+        self,
+        asset: str,
+        dataset: str,
+        seed: int | None,
+        name: str,
+        *,
+        made: Materialization | None = None,
+        verify: bool = False,
+    ) -> Path:
+        """Where a materialization's artefact lies, after checking that it is there and of the right size.
 
         Parameters
         ----------
+        made
+            The materialization; the current one of the partition when None.
         verify
             Hash the content too, at the cost of reading the file.
 
@@ -555,7 +569,8 @@ class Lakehouse:
             There is no complete materialization, no such artefact, or the file is missing or damaged.
         """
         whose = f"{asset} for {dataset}" + ("" if seed is None else f", seed {seed}")
-        if (made := self.current(asset, dataset, seed)) is None:
+        made = made or self.current(asset, dataset, seed)
+        if made is None:
             raise StorageError(f"There is no complete {whose} in {self.root}. Run that asset.")
         rows = {row["name"]: row for row in self._rows("artifacts", _key(made)).to_pylist()}
         if name not in rows:

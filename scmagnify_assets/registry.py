@@ -17,28 +17,46 @@ import pandas as pd
 from scmagnify_assets.lakehouse import Lakehouse, check_name
 from scmagnify_core.dataset import file_sha256
 from scmagnify_core.errors import InputError, shorten
-from scmagnify_core.specification import DatasetSpec, override, parse_spec
+from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, override, parse_spec
 
 ASSET = "raw_dataset"
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered data set: ``raw`` settings, the file's hash, and when it was registered."""
+    """A registered data set: ``raw`` settings, hashes of the files they name, and when it was registered."""
 
     name: str
     raw: Mapping[str, Any]
-    sha256: str
+    files: Mapping[str, str]
     registered_at: datetime
     materialization_id: str
 
     @property
+    def sha256(self) -> str:
+        """Hash of the data file."""
+        return self.files["file"]
+
+    @property
     def data_version(self) -> str:
-        """Changes with the file's content and with the settings, and with nothing else."""
-        return hashlib.sha256(f"{self.sha256}{json.dumps(self.raw, sort_keys=True)}".encode()).hexdigest()
+        """Changes with the content of the files and with the settings, and with nothing else."""
+        return hashlib.sha256(json.dumps([self.files, self.raw], sort_keys=True).encode()).hexdigest()
 
     def spec(self, settings: Sequence[str] = (), preset: str | None = None) -> DatasetSpec:
-        """The settings with every default filled in, after a run's overrides."""
+        """The settings with every default filled in, after a run's overrides.
+
+        Raises
+        ------
+        InputError
+            A setting is wrong, or changes what was registered: the name or a file.
+        """
+        for setting in settings:
+            key = setting.partition("=")[0].strip()
+            if key == "name" or key in PATH_FIELDS:
+                raise InputError(
+                    f"--set {setting}", "changes what the data set is, for one run only.",
+                    f"Register it: scmagnify add ... --name {self.name} --replace, or under another name.",
+                )  # fmt: skip
         return parse_spec(override(self.raw, settings, preset), f"settings of '{self.name}'")
 
 
@@ -62,7 +80,13 @@ def find(lake: Lakehouse, name: str) -> Registration:
             f"Add it: scmagnify add FILE --name {name}",
         )  # fmt: skip
     row = rows.iloc[-1]
-    return Registration(name, json.loads(row["spec"]), row["sha256"], row["registered_at"], row["materialization_id"])
+    raw, files = json.loads(row["spec"]), json.loads(row["files"])
+    return Registration(name, raw, files, row["registered_at"], row["materialization_id"])
+
+
+def _hash_files(spec: DatasetSpec) -> dict[str, str]:
+    paths = {key: getattr(spec, key) for key in PATH_FIELDS}
+    return {key: file_sha256(path) for key, path in paths.items() if path is not None}
 
 
 def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, run_id: str = "none") -> Registration:
@@ -82,13 +106,13 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
     """
     spec = parse_spec(raw)
     check_name(spec.name)
-    sha256 = file_sha256(spec.file)
+    files = _hash_files(spec)
     raw = json.loads(json.dumps(dict(raw), default=str))
     known = find(lake, spec.name) if spec.name in names(lake) else None
-    if known is not None and known.sha256 == sha256 and known.raw == raw:
+    if known is not None and known.files == files and known.raw == raw:
         return known
     if known is not None and not replace:
-        what = "other content" if known.sha256 != sha256 else "other settings"
+        what = "other settings" if known.files == files else "other content"
         raise InputError(
             f"name '{spec.name}'",
             f"is taken by {what} (file {Path(known.raw['file']).name}, sha256 {known.sha256[:12]}, "
@@ -100,7 +124,8 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
         [
             {
                 "file": str(spec.file),
-                "sha256": sha256,
+                "sha256": files["file"],
+                "files": json.dumps(files, sort_keys=True),
                 "size_bytes": spec.file.stat().st_size,
                 "species": spec.species,
                 "spec": json.dumps(raw, sort_keys=True),
@@ -109,24 +134,27 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
         ]
     )
     made = lake.write(
-        ASSET, spec.name, None, {"datasets": row}, {}, run_id=run_id, inputs=(), parameters=raw, file_sha256=sha256
+        ASSET, spec.name, None, {"datasets": row}, {},
+        run_id=run_id, inputs=(), parameters=raw, file_sha256=files["file"],
     )  # fmt: skip
-    return Registration(spec.name, raw, sha256, now, made.materialization_id)
+    return Registration(spec.name, raw, files, now, made.materialization_id)
 
 
-def refuse_changed_file(registration: Registration) -> None:
-    """Refuse a file whose content is no longer the registered one: the lineage would be untrue.
+def refuse_changed_files(registration: Registration) -> None:
+    """Refuse files whose content is no longer the registered one: the lineage would be untrue.
 
     Raises
     ------
     InputError
-        The hashes differ.
+        A file is gone or its hash differs.
     """
-    path = Path(registration.raw["file"])
-    found = file_sha256(path)
-    if found != registration.sha256:
-        raise InputError(
-            f"'{path}'",
-            f"has changed since it was registered (sha256 {found[:12]}, then {registration.sha256[:12]}).",
-            f"Register its new content: scmagnify add {path} --name {registration.name} --replace",
-        )  # fmt: skip
+    for key, registered in registration.files.items():
+        path = Path(registration.raw[key])
+        found = file_sha256(path)
+        if found != registered:
+            raise InputError(
+                f"'{path}'",
+                f"has changed since it was registered as {key} (sha256 {found[:12]}, then {registered[:12]}).",
+                f"Register its new content: scmagnify add {registration.raw['file']} --name {registration.name} "
+                "--replace, with the other options as before.",
+            )

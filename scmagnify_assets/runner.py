@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
+import pandas as pd
 
 from scmagnify_assets import registry
 from scmagnify_assets.checks import CHECKS
@@ -18,6 +19,7 @@ from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.partitions import DATASETS, join_key
 from scmagnify_core.errors import InputError, ScmagnifyError
+from scmagnify_core.tables import tables_of
 
 DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -98,13 +100,15 @@ def run_dataset(
         raise InputError(f"--select {unknown[0]}", "is no asset.", f"Assets: {', '.join(known)}.")
     with open_instance(home) as instance:
         registration = registry.find(lake, name)
-        registry.refuse_changed_file(registration)
+        registry.refuse_changed_files(registration)
         spec = registration.spec(settings, preset)
         announce(instance, registration)
         for wave in WAVES:
             chosen = [asset for asset in wave if not select or asset in select]
             if not chosen:
                 continue
+            if set(chosen) >= set(WAVES[1]):
+                _retire_seeds(lake, registration, spec.seeds)
             tags = {"scmagnify/dataset": name}
             partition_key: str | None = name
             if wave[0] == "trained_model":
@@ -125,16 +129,32 @@ def run_dataset(
                 raise _first_failure(result)
 
 
+def _retire_seeds(lake: Lakehouse, registration: registry.Registration, n_seeds: int) -> None:
+    """Empty the tables of seeds that an earlier run had and this one does not: they are of former content."""
+    for asset in WAVES[1]:
+        (table,) = tables_of(asset)
+        kept = lake.read(table.name, registration.name, columns=["seed"])["seed"]
+        for seed in sorted({int(seed) for seed in kept if seed >= n_seeds}):
+            empty = pd.DataFrame(columns=[column.name for column in table.body])
+            lake.write(
+                asset, registration.name, seed, {table.name: empty}, {},
+                run_id="none", inputs=(), parameters={"retired": True}, file_sha256=registration.sha256,
+            )  # fmt: skip
+
+
 def _first_failure(result: dg.ExecuteInProcessResult) -> RunError:
-    """The first failed step, with the innermost message: that is the one that was written for the user."""
+    """The first failed step, with the message that was written for the user; the innermost one if none was."""
     for event in result.all_events:
         if event.is_step_failure:
+            chain = []
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
+            while error is not None:
+                chain.append(error.message.strip())
                 error = error.cause
-            message = error.message.strip() if error is not None else "unknown error"
-            # Dagster puts the class before the message; the user's errors do not need it.
-            return RunError(event.step_key or "?", re.sub(r"^scmagnify_core\.errors\.\w+: ", "", message))
+            # Dagster puts the class before the message: it tells ours apart, and the user does not need it.
+            prefix = re.compile(r"^scmagnify_core\.errors\.\w+: ")
+            ours = [prefix.sub("", message) for message in chain if prefix.match(message)]
+            return RunError(event.step_key or "?", (ours or chain[-1:] or ["unknown error"])[0])
     failed = [
         f"{evaluation.check_name}: { {name: value.value for name, value in evaluation.metadata.items()} }"
         for evaluation in result.get_asset_check_evaluations()

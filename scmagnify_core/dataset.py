@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TARGET_SUM = 1e4  # counts per cell after normalisation, the field's convention
+FEW_TIMES = 10  # distinct values below which a pseudotime is more like sampling times
 TIME_NAMES = ("pseudotime", "dpt_pseudotime", "palantir_pseudotime", "latent_time", "velocity_pseudotime")
 DUPLICATE_GENES = "Make gene names unique, for instance by summing repeated genes."
 DUPLICATE_BARCODES = "Make barcodes unique, for instance by adding the sample's name."
@@ -94,7 +95,7 @@ class Dataset:
         frame = pd.DataFrame({"cell": self.cells.astype(str), "pseudotime": self.pseudotime})
         for column in ("lineage", "cluster", "sample"):
             labels = self.labels(column)
-            frame[column] = None if labels is None else np.where(obs[column].isna(), None, labels)
+            frame[column] = None if labels is None else pd.Series(labels).mask(obs[column].isna().to_numpy(), None)
         frame["n_counts"] = obs["n_counts"].to_numpy() if "n_counts" in obs else np.nan
         frame[["embedding_1", "embedding_2"]] = self.rna.obsm["X_embedding"]
         return frame
@@ -328,6 +329,12 @@ def _observations(rna: "AnnData", description: DataDescription, notes: list[str]
             raise InputError(f"obs['{key}']", found, "Name a pseudotime that varies as time_key, or pass a root.")
         if not keep.all():
             notes.append(f"{int((~keep).sum())} cells without a value in obs['{key}'] were left out.")
+        n_distinct = len(np.unique(time[keep]))
+        if n_distinct < FEW_TIMES:
+            notes.append(
+                f"obs['{key}'] has only {n_distinct} distinct values, so that lags beyond {n_distinct - 1} steps "
+                "coincide: pass a root instead to have a continuous pseudotime computed."
+            )
         obs["pseudotime"] = time
     root_column, _, root_value = (description.root or "").rpartition("=")
     if root_column in rna.obs:  # a root given as column=value may name any column of the file

@@ -6,7 +6,9 @@ places, the later one winning: the preset, the TOML's own tables (``[granger]`` 
 Presets
 -------
 ``published``
-    The configuration of the publication and its code.
+    The hyper-parameters of the publication and its code. What stays ours: normalisation on all genes, roots that
+    stand for their own past, z-scores before clipping, no reset of the transition's diagonal between powers, pairs
+    of successors for the smoothness term (the published code does not compute it).
 ``recommended`` (default)
     The same model with the choices that recover planted networks better. They were made on simulated data of seeds
     100 and up; the demo (seed 0) and real data took no part. The reasons are beside each value below.
@@ -35,14 +37,15 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "recommended": {
         "granger": {
-            # An edge starts at zero and must earn its coefficient; initial noise outlasts training otherwise.
+            # Coefficients start at zero: the noise of the published initial output layer outlasts training.
             "output_init": "zero",
             # Positive branch weights: free ones flip signs between lags.
             "attention": "softmax",
             # Shrinkage per coefficient that depends neither on the number of TFs nor on the prior's density.
             "penalty_scale": "targets",
             "sparsity": 0.15,
-            # Strong: a coefficient may follow the trajectory, not the noise of single cells.
+            # So strong that coefficients hardly differ between cells: a freer model follows the noise of single cells.
+            # Neighbours in pseudotime may be on different branches, which this couples too.
             "smoothness": 10.0,
             # The same recovery in a fifth of the time.
             "hidden": (16,),
@@ -53,6 +56,19 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "patience": 5,
         },
     },
+}
+# Settings that each result of the graph depends on directly; a data set depends on its whole description.
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "prior_network": ("prior",),
+    "diffusion_operators": ("diffusion", "granger"),
+    "trained_model": ("granger",),
+    "seed_network": (),
+    "multiscale_network": ("network", "seeds"),
+    "regfactors": ("regfactors",),
+    "tf_activity": ("activity",),
+    "regfactor_activity": ("activity",),
+    "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
+    "network_scores": ("truth",),
 }
 PATH_FIELDS = ("file", "prior", "truth", "ligand_receptor", "receptor_tf")
 MAX_SEEDS = 10
@@ -83,6 +99,11 @@ class DatasetSpec(DataDescription):
         """The part that concerns the data alone."""
         names = set(DataDescription.model_fields)
         return DataDescription.model_validate({name: getattr(self, name) for name in names})
+
+    def parameters_of(self, asset: str) -> dict[str, Any]:
+        """The settings that one result depends on directly, as JSON values; those of its inputs are theirs."""
+        names = PARAMETERS.get(asset, tuple(DataDescription.model_fields))
+        return self.model_dump(mode="json", include={"name", "preset", *names})
 
 
 def parse_spec(raw: Mapping[str, Any], where: str = "settings") -> DatasetSpec:

@@ -163,6 +163,7 @@ _TABLES = (
             Column("file", TEXT, "path of the data file"),
             Column("sha256", TEXT, "hash of the file's content"),
             Column("size_bytes", INT64, "size of the file", "bytes"),
+            Column("files", TEXT, "hash of every file that the settings name, as JSON"),
             Column("species", TEXT, "species", nullable=True),
             Column("spec", TEXT, "the data set's description, as JSON"),
             Column("registered_at", TIME, "when this content was registered"),

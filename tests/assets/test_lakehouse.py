@@ -688,11 +688,12 @@ def test_write_survives_a_disk_that_fills_up_during_it(small_disk: Path, what: s
 def test_edge_provenance_answers_which_seeds_file_and_code_in_one_query(lake: Lakehouse) -> None:
     registered = pd.DataFrame(
         {
-            "file": ["/in/x.h5ad"], "sha256": "a" * 64, "size_bytes": 1, "species": None, "spec": "{}",
+            "file": ["/in/x.h5ad"], "sha256": "a" * 64, "size_bytes": 1, "species": None, "spec": "{}", "files": "{}",
             "registered_at": pd.Timestamp.now("UTC"),
         }
     )  # fmt: skip
-    lake.write("raw_dataset", "x", None, {"datasets": registered}, {}, **MADE)
+    made = MADE | {"file_sha256": "a" * 64, "parameters": {"file": "/in/x.h5ad"}}
+    lake.write("raw_dataset", "x", None, {"datasets": registered}, {}, **made)
     first = write_network(lake, 2, dataset="x", seeds=[0, 1, 2], file_sha256="a" * 64, run_id="run-7")
     write_network(lake, 2, dataset="unregistered", seeds=[5])
     row = lake.sql("SELECT * FROM edge_provenance WHERE dataset = $name AND target = 'g0001'", {"name": "x"})
@@ -704,7 +705,9 @@ def test_edge_provenance_answers_which_seeds_file_and_code_in_one_query(lake: La
         "file_sha256": "a" * 64, "is_file_current": True, "code_version": code_version(), "run_id": "run-7",
         "materialization_id": first.materialization_id,
     }  # fmt: skip
-    lake.write("raw_dataset", "x", None, {"datasets": registered.assign(sha256="b" * 64)}, {}, **MADE)
+    made = MADE | {"file_sha256": "b" * 64, "parameters": {"file": "/in/other.h5ad"}}
+    lake.write("raw_dataset", "x", None, {"datasets": registered.assign(sha256="b" * 64)}, {}, **made)
+    assert set(lake.sql("SELECT file FROM edge_provenance WHERE dataset = 'x'")[0].to_pylist()) == {"/in/x.h5ad"}
     assert not any(lake.sql("SELECT is_file_current FROM edge_provenance WHERE dataset = 'x'")[0].to_pylist())
     assert lake.sql("FROM edge_provenance").num_rows == 4
 

@@ -60,14 +60,34 @@ def test_a_file_that_changed_after_registration_is_refused(lake, raw_settings, t
     copy = tmp_path / "copy.h5mu"
     shutil.copy(raw_settings["file"], copy)
     registration = registry.register(lake, raw_settings | {"file": str(copy)})
-    registry.refuse_changed_file(registration)
+    registry.refuse_changed_files(registration)
     with copy.open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(InputError, match="has changed since it was registered .* --replace"):
-        registry.refuse_changed_file(registration)
+        registry.refuse_changed_files(registration)
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "x' OR '1'='1", "", "ünïcode", "a" * 65])
 def test_names_that_could_escape_are_refused(lake, raw_settings, name):
     with pytest.raises(InputError, match="may hold letters, digits"):
         registry.register(lake, raw_settings | {"name": name})
+
+
+def test_a_prior_with_other_content_is_other_content(lake, raw_settings, tmp_path):
+    """What the settings name counts like the data file: its hash is registered, compared and checked at every run."""
+    prior = tmp_path / "prior.parquet"
+    shutil.copy(raw_settings["prior"], prior)
+    raw = raw_settings | {"prior": str(prior)}
+    before = registry.register(lake, raw)
+    prior.write_bytes(prior.read_bytes() + b"\0")
+    with pytest.raises(InputError, match="is taken by other content"):
+        registry.register(lake, raw)
+    with pytest.raises(InputError, match=r"has changed since it was registered as prior"):
+        registry.refuse_changed_files(before)
+    assert registry.register(lake, raw, replace=True).data_version != before.data_version
+
+
+def test_a_run_may_not_change_which_files_it_reads(lake, raw_settings):
+    registration = registry.register(lake, raw_settings)
+    with pytest.raises(InputError, match="--set file=x.h5ad: changes what the data set is"):
+        registration.spec(["file=x.h5ad"])

@@ -81,7 +81,9 @@ def test_seeds_of_an_earlier_setting_take_no_part(ran):
     lake = Lakehouse(ran.lake)
     assert lake.current("multiscale_network", "small").seeds == (0,)
     assert set(lake.read("edges", "small")["n_seeds"]) == {1}
-    assert set(lake.read("seed_network", "small")["seed"]) == {0, 1}  # kept, and not used
+    assert set(lake.read("seed_network", "small")["seed"]) == {0}  # rows of the former content are gone
+    former = lake.versions("seed_network", "small")["version"].iloc[1]
+    assert set(lake.read("seed_network", "small", version=int(former))["seed"]) == {0, 1}  # and stay readable
 
 
 def test_announce_reports_a_version_once(home, raw_settings):
@@ -100,12 +102,19 @@ def test_a_missing_upstream_says_what_to_run(home, raw_settings):
         run_dataset(home, "small", select=["prior_network"], log_level="CRITICAL")
 
 
+def test_a_retired_seed_counts_as_missing(ran):
+    with pytest.raises(RunError, match=r"seeds \[1\] of 'small': have no network yet"):
+        run_dataset(ran, "small", seeds=2, select=["multiscale_network"], log_level="CRITICAL")
+
+
 def test_a_failed_blocking_check_stops_what_is_downstream(ran):
     """A filter that leaves no coefficient: the network is written, but nothing may be built on it."""
     lake = Lakehouse(ran.lake)
     before = lake.current("regfactors", "small")
     with pytest.raises(RunError, match="network_is_not_empty"):
-        run_dataset(ran, "small", settings=["network.max_cv=1e-9"], select=["multiscale_network", "regfactors"])
+        run_dataset(
+            ran, "small", seeds=1, settings=["network.max_cv=1e-9"], select=["multiscale_network", "regfactors"]
+        )
     assert lake.read("edges", "small")["score"].max() == 0
     assert lake.current("regfactors", "small") == before
 

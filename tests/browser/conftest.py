@@ -142,7 +142,7 @@ def page(platform: Platform, chromium: str, tmp_path_factory: pytest.TempPathFac
             headless=True, viewport={"width": 1500, "height": 850}, color_scheme="light",
         )  # fmt: skip
         try:
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(20_000)
             yield context.new_page()
         finally:
             context.close()
@@ -165,7 +165,7 @@ def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict
     for value in (DATASET, "0") if has_seeds else (DATASET,):
         # A chosen dimension shows its value, so the first box that still asks is the next dimension's.
         dialog.get_by_text("Select a partition").first.click()
-        page.get_by_role("menuitem", name=value, exact=True).click()
+        page.locator(f'[role=menuitem] [title="{value}"]').click()
         page.keyboard.press("Escape")
     known = platform.runs()
     dialog.get_by_role("button", name="Launch").click()
@@ -173,7 +173,7 @@ def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict
     (run_id,) = set(platform.runs()) - set(known)
     ended = ("SUCCESS", "FAILURE", "CANCELED")
     _await(
-        lambda: platform.runs()[run_id]["status"] in ended, 120, lambda: f"{assets}: {platform.log(run_id)[-5:]}"
+        lambda: platform.runs()[run_id]["status"] in ended, 240, lambda: f"{assets}: {platform.log(run_id)[-5:]}"
     )  # fmt: skip
     run = platform.runs()[run_id]
     failures = [event for event in platform.log(run_id) if "Failure" in event["__typename"]]

@@ -11,7 +11,9 @@ from scmagnify_assets.definitions import ASSETS
 if TYPE_CHECKING:
     from tests.browser.conftest import Platform
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+TABLES = ("seed_network", "regfactors", "tf_activity", "network_scores", "communication_scores")
 
 
 def test_the_graph_shows_every_asset(platform: "Platform", page: Any) -> None:
@@ -32,14 +34,17 @@ def test_runs_started_in_the_ui_fill_the_tables(
         assert tags["dagster/partition"] == ("small|0" if first == "trained_model" else "small")
         assert tags["dagster/from_ui"] == "true"
 
-    assert platform.sql("SELECT count(*) FROM cells WHERE dataset = 'small'") == ["200"]
-    (edges, candidates, seeds) = platform.sql(
-        """SELECT count(*), (SELECT count(*) FROM prior_network), max(n_seeds) FROM edges WHERE dataset = 'small'"""
-    )[0].split(",")
-    assert edges == candidates
-    assert seeds == "1"
-    for table in ("seed_network", "regfactors", "tf_activity", "network_scores", "communication_scores"):
-        assert int(platform.sql(f"SELECT count(*) FROM {table}")[0]) > 0, table
+    counts = ", ".join(f"(SELECT count(*) FROM {table} WHERE dataset = 'small')" for table in TABLES)
+    (row,) = platform.sql(
+        f"""SELECT (SELECT count(*) FROM cells WHERE dataset = 'small'),
+                   (SELECT count(*) FROM prior_network WHERE dataset = 'small'),
+                   count(*), max(n_seeds), {counts}
+            FROM edges WHERE dataset = 'small'"""
+    )
+    n_cells, n_candidates, n_edges, n_seeds, *others = map(int, row.split(","))
+    assert (n_cells, n_seeds) == (200, 1)
+    assert n_edges == n_candidates > 0
+    assert all(others), dict(zip(TABLES, others, strict=True))
 
 
 def test_every_check_runs_and_passes(platform: "Platform", materialized: dict[str, dict[str, Any]]) -> None:
@@ -53,14 +58,23 @@ def test_every_check_runs_and_passes(platform: "Platform", materialized: dict[st
 
 
 @pytest.mark.usefixtures("materialized")
-@pytest.mark.parametrize("asset", ["multiscale_network", "trained_model"])
-def test_the_page_of_an_asset_shows_its_numbers_and_figure(platform: "Platform", page: Any, asset: str) -> None:
+@pytest.mark.parametrize(("asset", "number"), [("multiscale_network", "n_selected"), ("trained_model", "final_loss")])
+def test_the_page_of_an_asset_shows_its_numbers_and_figure(
+    platform: "Platform", page: Any, asset: str, number: str
+) -> None:
+    (rows,) = platform.sql(
+        {
+            "multiscale_network": "SELECT count(*) FROM multiscale_network",
+            "trained_model": "SELECT count(*) FROM training_history",
+        }[asset]
+    )
     page.goto(f"{platform.url}/assets/{asset}?view=overview")
-    page.wait_for_timeout(4000)
-    page.screenshot(path=f"/tmp/uiw/{asset}.png")
+    page.get_by_text("Row count").wait_for()
+    page.get_by_text(f"{int(rows):,}", exact=True).first.wait_for()
+
     page.goto(f"{platform.url}/assets/{asset}?view=events")
-    page.wait_for_timeout(4000)
-    page.screenshot(path=f"/tmp/uiw/{asset}-e.png", full_page=True)
-    page.goto(f"{platform.url}/assets/{asset}?view=partitions&partition=small|0")
-    page.wait_for_timeout(4000)
-    page.screenshot(path=f"/tmp/uiw/{asset}-p.png", full_page=True)
+    page.get_by_text(number, exact=True).wait_for()
+    page.get_by_role("row", name=re.compile("^figure")).get_by_text("Show Markdown").click()
+    figure = page.locator("img[alt=figure]")
+    figure.wait_for()
+    assert figure.evaluate("image => image.complete && image.naturalWidth > 300")

@@ -116,6 +116,8 @@ def train(
     started = time.perf_counter()
     rows: list[dict[str, float]] = []
     best_loss, best_epoch, best_weights = np.inf, 0, copy.deepcopy(model.state_dict())
+    # The best weights are those of the lowest loss; patience counts from the last fall beyond the tolerance.
+    patient_loss, patient_epoch = np.inf, 0
     stopped_by: Literal["patience", "max_epochs"] = "max_epochs"
     with _numerics(device):
         for epoch in range(1, config.max_epochs + 1):
@@ -128,11 +130,13 @@ def train(
             if not np.isfinite(row["loss"]):
                 raise ConvergenceError("The training loss", f"epoch {epoch}", "Lower granger.learning_rate.")
             schedule.step(watched)
-            if watched < best_loss * (1 - config.tolerance) or epoch == 1:
+            if epoch == 1 or watched < patient_loss * (1 - config.tolerance):
+                patient_loss, patient_epoch = watched, epoch
+            if watched < best_loss:
                 best_loss, best_epoch, best_weights = watched, epoch, copy.deepcopy(model.state_dict())
             if progress is not None:
                 progress(epoch, config.max_epochs, row["loss"])
-            if epoch - best_epoch >= config.patience:
+            if epoch - patient_epoch >= config.patience:
                 stopped_by = "patience"
                 break
     columns = ["epoch", "loss", "prediction_loss", "sparsity", "smoothness", "validation_loss", "learning_rate"]

@@ -1,0 +1,108 @@
+"""The graph as Dagster sees it: what depends on what, how it is partitioned, and that the code location loads."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from scmagnify_assets.checks import CHECKS
+from scmagnify_assets.definitions import EXECUTOR, defs
+from scmagnify_assets.home import Home
+from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
+from scmagnify_assets.runner import WAVES
+from scmagnify_core.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPENDENCIES = {
+    "raw_dataset": set(),
+    "dataset": {"raw_dataset"},
+    "prior_network": {"dataset"},
+    "diffusion_operators": {"dataset", "prior_network"},
+    "trained_model": {"dataset", "prior_network", "diffusion_operators"},
+    "seed_network": {"trained_model", "diffusion_operators", "prior_network"},
+    "multiscale_network": {"seed_network"},
+    "regfactors": {"multiscale_network"},
+    "tf_activity": {"dataset", "multiscale_network"},
+    "regfactor_activity": {"dataset", "regfactors"},
+    "communication_scores": {"dataset", "tf_activity"},
+    "network_scores": {"dataset", "prior_network", "multiscale_network"},
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    return defs.resolve_asset_graph()
+
+
+def test_dependencies(graph: Any) -> None:
+    found = {
+        node.key.to_user_string(): {parent.to_user_string() for parent in node.parent_keys}
+        for node in graph.asset_nodes
+    }
+    assert found == DEPENDENCIES
+
+
+def test_partitions(graph: Any) -> None:
+    for node in graph.asset_nodes:
+        of_seeds = node.key.to_user_string() in ("trained_model", "seed_network")
+        assert node.partitions_def == (DATASET_SEEDS if of_seeds else DATASETS), node.key
+
+
+def test_seeds_of_one_data_set_are_one_run(graph: Any) -> None:
+    for name in ("trained_model", "seed_network"):
+        assert graph.get(dg.AssetKey(name)).backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_every_asset_says_what_it_is(graph: Any) -> None:
+    for node in graph.asset_nodes:
+        assert node.description, node.key
+        assert node.group_name != "default", node.key
+
+
+def test_waves_hold_every_asset_after_what_it_needs() -> None:
+    done = {"raw_dataset"}
+    for name in (asset for wave in WAVES for asset in wave):
+        assert DEPENDENCIES[name] <= done, name
+        done.add(name)
+    assert done == set(DEPENDENCIES)
+
+
+def test_checks_belong_to_assets_and_block() -> None:
+    specs = [spec for check in CHECKS for spec in check.check_specs]
+    assert {spec.asset_key.to_user_string() for spec in specs} <= set(DEPENDENCIES)
+    assert [spec.name for spec in specs if not spec.blocking] == ["loss_fell", "seeds_share_inputs"]
+    covered = {spec.name for spec in specs}
+    for table in TABLES.values():
+        if table.mode == "replace" and table.asset != "raw_dataset":
+            assert f"schema_of_{table.name}" in covered
+
+
+def test_steps_are_forked_from_a_server_that_has_imported_the_graph() -> None:
+    config = EXECUTOR.config_schema.resolve_config({}).value
+    assert config["config"]["max_concurrent"] == 2
+    assert config["config"]["start_method"] == {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}
+
+
+def test_importing_the_graph_touches_neither_cuda_nor_a_lake(tmp_path: Path) -> None:
+    """What the fork server does; a CUDA context or the threads of Delta's runtime would not survive the fork."""
+    program = "import scmagnify_assets.definitions, torch; assert not torch.cuda.is_initialized()"
+    environment = {"SCMAGNIFY_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=120)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [("-m", "scmagnify_assets.definitions"), ("-w", "workspace.yaml")])
+def test_dagster_validates_the_code_location(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    command = [str(Path(sys.executable).with_name("dagster")), "definitions", "validate", *arguments]
+    environment = {
+        "DAGSTER_HOME": str(home.dagster), "SCMAGNIFY_HOME": str(home.root), "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Validation successful" in done.stdout + done.stderr
