@@ -22,9 +22,10 @@ def plot_history(histories: Mapping[int, pd.DataFrame]) -> "Figure":
     figure, (axis,) = new_figure()
     for seed, history in sorted(histories.items()):
         color = COLORS[seed % len(COLORS)]
-        axis.plot(history["epoch"], history["loss"], color=color, label=f"seed {seed}")
+        alpha = 1.0 if seed < len(COLORS) else 0.5  # colours come round again, paler
+        axis.plot(history["epoch"], history["loss"], color=color, alpha=alpha, label=f"seed {seed}")
         if history["validation_loss"].notna().any():
-            axis.plot(history["epoch"], history["validation_loss"], color=color, linestyle="--")
+            axis.plot(history["epoch"], history["validation_loss"], color=color, alpha=alpha, linestyle="--")
     axis.set(xlabel="epoch", ylabel="loss", title=f"Training loss of {len(histories)} seeds")
     axis.legend(frameon=False, fontsize=8)
     return figure
