@@ -20,7 +20,7 @@ from scmagnify_core.tables import STAMPED, TABLES, Table
 SEED_ASSETS = ("trained_model", "seed_network")
 MAY_BE_EMPTY = (
     "network_scores", "ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement", "tf_activity",
-    "regfactor_activity",
+    "regfactor_activity", "peak_gene_links", "peaks", "tf_binding", "motifs",
 )  # fmt: skip
 
 

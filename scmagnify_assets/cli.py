@@ -37,6 +37,14 @@ MAX_SHOWN = 200  # rows of a table in the terminal
 NEXT_QUERY = """SELECT source, target, score, signed_score, lag, stability
 FROM edges WHERE dataset = '{name}' ORDER BY score DESC LIMIT 10"""
 
+REFERENCES_EXAMPLE = """[hg38]
+species = "human"
+genome = "hg38.fa"
+annotation = "gencode.v47.basic.annotation.gtf.gz"
+motifs = "JASPAR2024_CORE_vertebrates_non-redundant_pfms_meme.txt"
+tf_list = "human_tfs.txt"
+"""
+
 
 class Format(StrEnum):
     """How ``sql`` prints."""
@@ -91,8 +99,19 @@ def add(
         str | None, typer.Option(help="Name of the data set; the file's name without ending by default.")
     ] = None,
     prior: Annotated[
-        Path | None, typer.Option(help="Base network: source, target[, weight] (parquet, CSV, TSV).")
+        list[Path] | None,
+        typer.Option(help="Base network: source, target[, weight] (parquet, CSV, TSV); may be repeated."),
     ] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Genome, annotation and motifs to build the prior from; a declared name.")
+    ] = None,
+    curated: Annotated[
+        Path | None, typer.Option(help="Edges that are candidates in any case: source, target[, weight].")
+    ] = None,
+    fragments: Annotated[
+        Path | None, typer.Option(help="ATAC fragments (10x), for files without an ATAC modality.")
+    ] = None,
+    peaks: Annotated[Path | None, typer.Option(help="BED file of peaks, to count the fragments in.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Ground truth: source, target[, sign, lag, kind].")] = None,
     time_key: Annotated[str | None, typer.Option(help="Column of obs with the pseudotime.")] = None,
     root: Annotated[
@@ -117,11 +136,16 @@ def add(
     The file stays where it is. Settings come from a TOML of the same name beside it, if there is one, and the options
     are put over them; what results is written to `$SCMAGNIFY_HOME/incoming/NAME.toml`.
 
-    Example: `scmagnify add blood.h5ad --name blood --prior collectri.parquet --time-key dpt_pseudotime`
+    Candidate edges come from a base network (`--prior`), from the data's own chromatin (`--references`, see
+    `scmagnify references`), or both.
+
+    Examples: `scmagnify add blood.h5ad --name blood --prior collectri.parquet --time-key dpt_pseudotime`,
+    `scmagnify add marrow.h5mu --references hg38 --root HSC`
 
     Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
-    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, and the tables `[diffusion]`, `[granger]`,
-    `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
+    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, and the tables `[gene_association]`,
+    `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`, `[network]`, `[regfactors]`,
+    `[activity]`, `[communication]`.
     """
     import tomli_w
 
@@ -131,7 +155,15 @@ def add(
     from scmagnify_core.dataset import read_dataset
     from scmagnify_core.prior import assemble_prior, read_base_network
     from scmagnify_core.prior.base_network import read_table, rename_columns
-    from scmagnify_core.specification import absolute_paths, override, parse_spec, read_spec_file
+    from scmagnify_core.prior.evidence import plan_evidence
+    from scmagnify_core.references import refuse_missing_files
+    from scmagnify_core.specification import (
+        absolute_paths,
+        override,
+        parse_spec,
+        read_spec_file,
+        resolve_references,
+    )
 
     beside = file if file.suffix == ".toml" else file.with_suffix(".toml")
     raw: dict[str, Any] = read_spec_file(beside) if beside.is_file() or file.suffix == ".toml" else {}
@@ -141,25 +173,40 @@ def add(
         "prior": prior, "truth": truth, "time_key": time_key, "root": root, "layer": layer, "values": values,
         "species": species, "cluster_key": cluster_key, "lineage_key": lineage_key, "lineages": lineage,
         "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
+        "references": references, "curated": curated, "fragments": fragments, "peaks": peaks,
     }  # fmt: skip
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value}
+    given = {
+        key: str(value) if isinstance(value, Path) else list(map(str, value)) if isinstance(value, list) else value
+        for key, value in options.items()
+        if value
+    }
+    home = _home()
     raw = absolute_paths(override(raw | given, settings or ()), Path.cwd())
+    raw = resolve_references(raw, home.references)
     raw["name"] = check_name(name or raw.get("name") or file.stem)
     spec = parse_spec(raw, f"'{beside}'" if beside.is_file() else "options")
+    if spec.references is not None:
+        refuse_missing_files(spec.references)
+    coverages = {}
     with err.status(f"Reading {spec.file.name}"):
         dataset = read_dataset(spec.description)
-        coverage = None
-        if spec.prior is not None:
-            candidates, coverage = assemble_prior(read_base_network(spec.prior), dataset)
+        for imported in spec.prior:
+            coverages[imported.name] = assemble_prior(read_base_network(imported), dataset)
         for path, names in (
             (spec.truth, ("source", "target")),
+            (spec.curated, ("source", "target")),
             (spec.ligand_receptor, ("ligand", "receptor")),
             (spec.receptor_tf, ("receptor", "tf")),
         ):
             if path is not None:
                 rename_columns(read_table(path), names, f"'{path.name}'")
 
-    home = _home()
+    plan = None
+    if spec.prior or spec.references is not None or spec.curated is not None:
+        plan = plan_evidence(
+            spec.prior_network, spec.references, has_atac=dataset.atac is not None, n_imported=len(spec.prior),
+            has_curated=spec.curated is not None,
+        )  # fmt: skip
     with open_instance(home) as instance:
         registration = registry.register(Lakehouse(home.lake), raw, replace=replace)
         announce(instance, registration)
@@ -170,14 +217,53 @@ def add(
               + (f", {dataset.atac.n_vars:,} peaks" if dataset.atac is not None else ""))  # fmt: skip
     for note in dataset.notes:
         out.print(f"  {_escape(note)}", highlight=False)
-    if coverage is not None:
+    for file_name, (candidates, coverage) in coverages.items():
         out.print(
-            f"  {coverage.n_edges:,} of {coverage.n_edges_given:,} prior edges are candidates: "
+            f"  {coverage.n_edges:,} of {coverage.n_edges_given:,} edges of {_escape(file_name)} can be candidates: "
             f"{coverage.n_sources} TFs, {coverage.n_targets} targets, density {candidates.density:.1%}."
         )
+    if plan is None:
+        out.print(
+            "  [yellow]No prior yet[/]: the method needs one; add it with --prior FILE --replace, or have it built "
+            "from chromatin with --references NAME --replace."
+        )
     else:
-        out.print("  [yellow]No prior yet[/]: the method needs one; add it with --prior FILE --replace.")
+        out.print("  Candidate edges: " + " ".join(plan.reasons), highlight=False, soft_wrap=True)
     out.print(f"Registered in {toml}\nNext: [bold]{_program()} run {spec.name}[/]", soft_wrap=True)
+
+
+@app.command()
+def references() -> None:
+    """List the declared reference files (genome, annotation, motifs, ...), and say how to declare and get them.
+
+    They are declared once, in `$SCMAGNIFY_HOME/references.toml`; a data set names one of its tables, for instance
+    `scmagnify add marrow.h5mu --references hg38`.
+
+    Example: `scmagnify references`
+    """
+    from scmagnify_core.references import REFERENCE_FILES, SOURCES, References, read_references
+
+    path = _home().references
+    declared = read_references(path) if path.is_file() else {}
+    table = RichTable("name", "file", "path", box=None, header_style="bold", pad_edge=False)
+    is_whole = True
+    for name, raw in declared.items():
+        for key in REFERENCE_FILES:
+            if key in raw:
+                is_there = Path(raw[key]).is_file()
+                is_whole = is_whole and is_there
+                table.add_row(name, key, _escape(raw[key]) if is_there else f"[red]missing[/] {_escape(raw[key])}")
+    if declared:
+        out.print(table)
+    else:
+        out.print(f"No references are declared yet. Write {path}, for instance:\n", soft_wrap=True)
+        out.print(_escape(REFERENCES_EXAMPLE), highlight=False)
+    out.print("\n[bold]Reference files[/]")
+    for key in REFERENCE_FILES:
+        out.print(f"[bold]{key}[/]: {References.model_fields[key].description}", highlight=False)
+        out.print(f"  {SOURCES[key].advice}", highlight=False, style="dim")
+    if not is_whole:
+        raise typer.Exit(1)
 
 
 @app.command()

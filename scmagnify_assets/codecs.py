@@ -136,6 +136,9 @@ def _frames(*names: str) -> Codec:
 
 CODECS: Mapping[str, Codec] = {
     "dataset": Codec(_encode_dataset, lambda stored: Dataset.load(stored.artifact("dataset.h5mu"))),
+    "gene_association": _frames("gene_association"),
+    "peak_gene_links": _frames("peak_gene_links", "peaks"),
+    "tf_binding": _frames("tf_binding", "motifs"),
     "prior_network": Codec(
         lambda value, folder: Encoded({"prior_network": value.to_table()}),
         lambda stored: PriorNetwork.from_table(stored.table("prior_network")),

@@ -7,6 +7,7 @@ import dagster as dg
 from scmagnify_assets import checks
 from scmagnify_assets.assets import (
     activity,
+    association,
     communication,
     dataset,
     diffusion,
@@ -23,6 +24,9 @@ from scmagnify_assets.resources import LakeResource, Specs
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     dataset.raw_dataset,
     dataset.dataset,
+    association.gene_association,
+    prior.peak_gene_links,
+    prior.tf_binding,
     prior.prior_network,
     diffusion.diffusion_operators,
     model.trained_model,

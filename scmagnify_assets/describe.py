@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 # Where a column's values come from: asset -> column of its main table -> (asset, column) that was read.
 COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
+    "gene_association": {"gene": [("dataset", "gene")], "statistic": [("dataset", "pseudotime")]},
+    "tf_binding": {"peak": [("peak_gene_links", "peak")]},
+    "prior_network": {
+        "source": [("tf_binding", "motif")],
+        "target": [("peak_gene_links", "target")],
+        "n_peaks": [("peak_gene_links", "peak"), ("tf_binding", "peak")],
+        "best_peak": [("peak_gene_links", "peak")],
+        "link_correlation": [("peak_gene_links", "correlation")],
+        "best_motif": [("tf_binding", "motif")],
+        "motif_score": [("tf_binding", "score")],
+        "motif_pvalue": [("tf_binding", "pvalue")],
+    },
     "seed_network": {"source": [("prior_network", "source")], "target": [("prior_network", "target")]},
     "multiscale_network": {
         name: [("seed_network", origin)]

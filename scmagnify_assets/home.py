@@ -54,6 +54,11 @@ class Home:
         """Descriptions of data sets, one TOML each."""
         return self.root / "incoming"
 
+    @property
+    def references(self) -> Path:
+        """The TOML that declares genomes, annotations and motifs for all data sets."""
+        return self.root / "references.toml"
+
     def create(self) -> None:
         """Make the folders and Dagster's configuration; harmless where they exist."""
         for folder in (self.root, self.dagster, self.incoming):

@@ -23,7 +23,7 @@ from scmagnify_assets.partitions import split_key
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.errors import InputError
-from scmagnify_core.specification import DatasetSpec
+from scmagnify_core.specification import DatasetSpec, files_of
 from scmagnify_core.tables import STAMPED
 
 OVER_SEEDS = ("multiscale_network",)  # steps that read all the seeds of a data set
@@ -64,6 +64,10 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         for key in sorted(context.asset_partition_keys):
             dataset, seed = split_key(key)
             used = [one for one in inputs if seed is None or one.seed in (None, seed)]
+            spec = self._spec(context, dataset)
+            registration = registry.find(lake, dataset)
+            files = files_of(asset, spec)
+            registry.refuse_changed_files(registration, files)
             with tempfile.TemporaryDirectory(prefix="scmagnify-") as scratch:
                 encoded = CODECS[asset].encode(obj if seed is None else obj[seed], Path(scratch))
                 written.append(
@@ -71,7 +75,8 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                         asset, dataset, seed, encoded.tables, encoded.artifacts,
                         run_id=context.run_id,
                         inputs=[one.to_input() for one in used],
-                        parameters=self._spec(context, dataset).parameters_of(asset),
+                        parameters=spec.parameters_of(asset)
+                        | ({"sha256": {key: registration.files[key] for key in files}} if files else {}),
                         file_sha256=_root_file(asset, used),
                         seeds=[seed] if seed is not None else sorted({n for one in used for n in one.seeds or ()}),
                     )

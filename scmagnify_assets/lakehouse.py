@@ -84,7 +84,27 @@ TIME_TRAVEL = """
     SELECT l.dataset, l.seed, l.asset, v.table_name, v.version, v.materialization_id, v.committed_at, v.n_rows
     FROM table_versions v LEFT JOIN lineage l USING (materialization_id)
     WHERE v.table_name NOT IN ('lineage', 'artifacts')"""
+# One row per motif hit in a linked region; edges without motif evidence appear once, with nothing beside them.
+EDGE_EVIDENCE = """
+    SELECT e.dataset, e.source, e.target, e.score, e.signed_score, e.lag, p.evidence, p.origin,
+           m.peak, m.kind, m.chrom, m.peak_start, m.peak_end, m.distance_bp, m.correlation, m.zscore,
+           m.link_pvalue, m.link_padj, m.motif, m.motif_name, m.motif_start, m.motif_end, m.strand, m.motif_score,
+           m.motif_pvalue, e.materialization_id
+    FROM edges e
+    JOIN prior_network p USING (dataset, source, target)
+    LEFT JOIN (
+        SELECT l.dataset, l.target, o.source, l.peak, l.kind, k.chrom, k.start AS peak_start, k.end AS peak_end,
+               l.distance_bp, l.correlation, l.zscore, l.pvalue AS link_pvalue, l.padj AS link_padj,
+               h.motif, o.motif_name, h.start AS motif_start, h.end AS motif_end, h.strand, h.score AS motif_score,
+               h.pvalue AS motif_pvalue
+        FROM peak_gene_links l
+        JOIN peaks k USING (dataset, peak)
+        JOIN tf_binding h USING (dataset, peak)
+        JOIN motifs o USING (dataset, motif)
+        WHERE l.is_linked
+    ) m USING (dataset, source, target)"""
 EXTRA_VIEWS = {
+    "edge_evidence": (EDGE_EVIDENCE, "Each edge with the linked peaks and motif hits that made it a candidate."),
     "edge_provenance": (EDGE_PROVENANCE, "Each edge with the seeds, file and code that made it."),
     "time_travel": (TIME_TRAVEL, "Former states: FROM delta_scan('<lake>/<table_name>', version := <version>)."),
 }

@@ -6,7 +6,7 @@ settings are stored as given, defaults not filled in, so that presets and overri
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ import pandas as pd
 from scmagnify_assets.lakehouse import Lakehouse, check_name
 from scmagnify_core.dataset import file_sha256
 from scmagnify_core.errors import InputError, shorten
-from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, override, parse_spec
+from scmagnify_core.references import refuse_missing_files
+from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, named_files, override, parse_spec
 
 ASSET = "raw_dataset"
 
@@ -52,7 +53,7 @@ class Registration:
         """
         for setting in settings:
             key = setting.partition("=")[0].strip()
-            if key == "name" or key in PATH_FIELDS:
+            if key in ("name", "references", *PATH_FIELDS) or key.startswith("references."):
                 raise InputError(
                     f"--set {setting}", "changes what the data set is, for one run only.",
                     f"Register it: scmagnify add ... --name {self.name} --replace, or under another name.",
@@ -85,8 +86,9 @@ def find(lake: Lakehouse, name: str) -> Registration:
 
 
 def _hash_files(spec: DatasetSpec) -> dict[str, str]:
-    paths = {key: getattr(spec, key) for key in PATH_FIELDS}
-    return {key: file_sha256(path) for key, path in paths.items() if path is not None}
+    if spec.references is not None:
+        refuse_missing_files(spec.references)
+    return {key: file_sha256(path) for key, path in named_files(spec).items()}
 
 
 def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, run_id: str = "none") -> Registration:
@@ -140,16 +142,21 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
     return Registration(spec.name, raw, files, now, made.materialization_id)
 
 
-def refuse_changed_files(registration: Registration) -> None:
-    """Refuse files whose content is no longer the registered one: the lineage would be untrue.
+def refuse_changed_files(registration: Registration, only: Collection[str] | None = None) -> None:
+    """Refuse files (all, or those under the keys ``only``) whose content is no longer the registered one.
+
+    What the lineage says of a result would be untrue otherwise.
 
     Raises
     ------
     InputError
         A file is gone or its hash differs.
     """
+    paths = named_files(parse_spec(registration.raw))
     for key, registered in registration.files.items():
-        path = Path(registration.raw[key])
+        if only is not None and key not in only:
+            continue
+        path = paths[key]
         found = file_sha256(path)
         if found != registered:
             raise InputError(

@@ -25,7 +25,9 @@ DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # Assets in the order in which they can run, by partition: the second wave is that of the seeds.
 WAVES: tuple[tuple[str, ...], ...] = (
-    ("dataset", "prior_network", "diffusion_operators"),
+    (
+        "dataset", "gene_association", "peak_gene_links", "tf_binding", "prior_network", "diffusion_operators",
+    ),
     ("trained_model", "seed_network"),
     (
         "multiscale_network", "regfactors", "tf_activity", "regfactor_activity", "communication_scores",

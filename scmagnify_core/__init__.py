@@ -5,8 +5,12 @@ Contents, in the order the data flow:
 ==================  =====================================================================
 ``specification``   the TOML beside a data set: what it holds and how to run it; presets
 ``description``     what a data file holds: the data's part of that TOML
-``dataset``         read, validate and normalise an h5ad or h5mu; ``trajectory`` computes pseudotime where asked
-``prior``           candidate edges: the P x Q mask that constrains the model
+``references``      genome, annotation, motifs and lists of names, declared once
+``dataset``         read, validate and normalise an h5ad or h5mu; ``trajectory`` computes pseudotime where asked,
+                    ``fragments`` counts ATAC fragments in peaks
+``association``     genes that change along pseudotime
+``metacells``       groups of like cells, for what single cells are too sparse for
+``prior``           candidate edges, from chromatin or imported: the P x Q mask that constrains the model
 ``diffusion``       directed sparse transition over cells; lagged expression
 ``methods``         network inference: ``granger`` (scMagnify itself) and ``controls``
 ``network``         the K x P x Q network; aggregation over seeds; the ranked edges
@@ -15,9 +19,9 @@ Contents, in the order the data flow:
 ``communication``   ligand -> receptor -> TF; ``lagged`` holds its lagged correlation and the null of that
 ``evaluation``      a network against a ground truth; ``leaderboard`` sets its controls beside it
 ``plots``           tables in, figures out
-``simulation``      data with a planted network, the embedded default
+``simulation``      data with a planted network, the embedded default; ``simulated_genome`` its sequence and motifs
 ``tables``          the columns, types and meaning of everything that is stored
-``statistics``      multiple testing and permutation p-values
+``statistics``      multiple testing, permutation p-values and the spline test
 ``errors``          the errors a user is meant to see
 ==================  =====================================================================
 

@@ -16,8 +16,9 @@ Choosing sources and targets belongs to ``prior``, because only the prior knows 
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,7 @@ from scipy import sparse
 
 from scmagnify_core.description import DataDescription
 from scmagnify_core.errors import InputError, MissingColumnError, shorten
+from scmagnify_core.fragments import count_fragments, read_peaks
 from scmagnify_core.trajectory import diffusion_pseudotime, principal_components
 
 if TYPE_CHECKING:
@@ -139,22 +141,38 @@ def file_sha256(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"'{path}'", "there is no such file.", "Check the path.")
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    """A genome is gigabytes and several steps of one process ask for its hash; size, time and inode tell of changes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_dataset(description: DataDescription) -> Dataset:
-    """Read, validate and normalise the file that ``description`` names.
+def read_dataset(
+    description: DataDescription, progress: Callable[[int, int, str], None] = lambda done, total, detail: None
+) -> Dataset:
+    """Read, validate and normalise the file that ``description`` names, and count fragments where it names some.
 
     Memory is that of the file's matrix, twice. The same file gives the same values bit for bit.
+
+    Parameters
+    ----------
+    progress
+        Follows the counting of fragments: bytes read, bytes of the file, and how many fragments they held.
 
     Raises
     ------
     InputError
         The file is unreadable; names repeat; values are NaN, infinite, negative or not what ``values`` says;
-        the pseudotime is missing, constant or not a number; a named column, layer or lineage is absent.
+        the pseudotime is missing, constant or not a number; a named column, layer or lineage is absent;
+        fragments come without peaks, beside an ATAC modality, or fit neither the cells nor the peaks.
     """
     rna, atac = _modalities(description.file)
+    peaks = _peaks_of_fragments(description, has_atac=atac is not None)
     notes: list[str] = []
     rna = _with_gene_names(rna, description)
     genes = "var_names" if description.gene_key is None else f"var['{description.gene_key}']"
@@ -177,6 +195,8 @@ def read_dataset(description: DataDescription) -> Dataset:
     if not keep.all():
         clean = clean[keep].copy()
         atac = None if atac is None else atac[keep].copy()
+    if description.fragments is not None and peaks is not None:
+        atac = _counted(description.fragments, peaks, clean.obs_names, notes, progress)
     _mark_genes(clean, description)
     return Dataset(clean, atac, description, tuple(notes))
 
@@ -228,6 +248,53 @@ def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:
             "Give paired data with the same barcodes in both modalities, or leave the ATAC modality out.",
         )  # fmt: skip
     return rna[shared].copy(), atac[shared].copy()
+
+
+def _peaks_of_fragments(description: DataDescription, has_atac: bool) -> pd.DataFrame | None:
+    """The peaks to count fragments in, read before any work; None where no fragments are given."""
+    fragments, peaks = description.fragments, description.peaks
+    if fragments is None and peaks is None:
+        return None
+    if has_atac:
+        raise InputError(
+            "fragments" if fragments is not None else "peaks",
+            f"is given, but '{description.file.name}' has an ATAC modality of its own.",
+            "Leave fragments and peaks out, or give a file without the modality 'atac'.",
+        )
+    if fragments is None:
+        raise InputError(
+            f"peaks = '{peaks}'", "is given without fragments.",
+            "Give the fragment file as fragments, or leave peaks out.",
+        )  # fmt: skip
+    if not fragments.is_file():
+        raise InputError(f"fragments = '{fragments}'", "there is no such file.", "Check the path.")
+    if peaks is None:
+        raise InputError(
+            f"fragments = '{fragments}'", "has no peaks to be counted in.",
+            "Give a BED file as peaks: atac_peaks.bed of Cell Ranger ARC, or, where there is none, call peaks first: "
+            f"`macs3 callpeak -f FRAG -t {fragments.name} -g hs -n called` (-g mm for mouse) writes "
+            "called_peaks.narrowPeak.",
+        )  # fmt: skip
+    return read_peaks(peaks)
+
+
+def _counted(
+    fragments: Path,
+    peaks: pd.DataFrame,
+    cells: pd.Index,
+    notes: list[str],
+    progress: Callable[[int, int, str], None],
+) -> "AnnData":
+    """Cut sites of the cells in the peaks, as an ATAC modality."""
+    import anndata
+
+    counts = count_fragments(fragments, peaks, list(cells), progress)
+    notes.append(
+        f"{counts.n_fragments} fragments of '{fragments.name}' were counted in {len(peaks)} peaks: "
+        f"{counts.n_in_cells / counts.n_fragments:.0%} are of the cells, and "
+        f"{counts.n_in_peaks / counts.n_in_cells:.0%} of those are cut in a peak."
+    )
+    return anndata.AnnData(counts.matrix, obs=pd.DataFrame(index=cells), var=peaks.set_index("peak"))
 
 
 def _with_gene_names(rna: "AnnData", description: DataDescription) -> "AnnData":

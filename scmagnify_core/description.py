@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class DataDescription(BaseModel):
@@ -13,6 +13,12 @@ class DataDescription(BaseModel):
 
     name: str = Field(description="Name of the data set; partition key and `dataset` column.")
     file: Path = Field(description="The h5ad or h5mu file.")
+    fragments: Path | None = Field(
+        None,
+        description="Fragment file (10x: chrom, start, end, barcode, count; tab-separated, gzip or plain), for data "
+        "without an ATAC modality.",
+    )
+    peaks: Path | None = Field(None, description="BED file of peaks, in which the fragments are counted.")
     species: str | None = Field(None, description="Species, for the record: human, mouse, ...")
     layer: str | None = Field(None, description="Layer that holds the expression; X when omitted.")
     values: Literal["auto", "counts", "log"] = Field(
@@ -34,7 +40,9 @@ class DataDescription(BaseModel):
     transition_key: str | None = Field(
         None, description="Key of obsp with a cell-to-cell transition or velocity graph (rows: from)."
     )
-    prior: Path | None = Field(None, description="Base network: parquet, CSV or TSV with source, target[, weight].")
+    prior: tuple[Path, ...] = Field(
+        (), description="Base network, or several: parquet, CSV or TSV with source, target[, weight]."
+    )
     truth: Path | None = Field(None, description="Ground truth: source, target[, sign, lag, kind].")
     ligand_receptor: Path | None = Field(None, description="Ligand-receptor pairs: ligand, receptor.")
     receptor_tf: Path | None = Field(None, description="Receptor-TF pairs: receptor, tf.")
@@ -42,3 +50,8 @@ class DataDescription(BaseModel):
     n_top_genes: int | None = Field(
         2000, ge=1, description="Targets are taken from this many highly variable genes; all when null."
     )
+
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return () if value is None else (value,) if isinstance(value, str | Path) else value

@@ -17,23 +17,29 @@ Presets
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from scmagnify_core.activity import ActivityConfig
+from scmagnify_core.association import AssociationConfig
 from scmagnify_core.communication import CommunicationConfig
 from scmagnify_core.description import DataDescription
 from scmagnify_core.diffusion import DiffusionConfig
 from scmagnify_core.errors import InputError, shorten
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.network import NetworkConfig
+from scmagnify_core.prior.evidence import PriorConfig
+from scmagnify_core.prior.peak_gene_links import PeakGeneLinkConfig
+from scmagnify_core.prior.tf_binding import TFBindingConfig
+from scmagnify_core.references import References, absolute_references, find_references
 from scmagnify_core.regfactors import RegFactorConfig
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "published": {
         "diffusion": {"acyclic": "two_cycles", "standardize_lagged": False},
         "network": {"max_cv": 0.2, "lag_weights": "signed"},
+        "prior_network": {"targets": "associated"},
     },
     "recommended": {
         "granger": {
@@ -59,7 +65,10 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 # Settings that each result of the graph depends on directly; a data set depends on its whole description.
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "prior_network": ("prior",),
+    "gene_association": ("gene_association",),
+    "peak_gene_links": ("peak_gene_links", "prior_network", "references"),
+    "tf_binding": ("tf_binding", "prior_network", "references"),
+    "prior_network": ("prior_network", "prior", "curated", "references"),
     "diffusion_operators": ("diffusion", "granger"),
     "trained_model": ("granger",),
     "seed_network": (),
@@ -70,7 +79,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
     "network_scores": ("truth",),
 }
-PATH_FIELDS = ("file", "prior", "truth", "ligand_receptor", "receptor_tf")
+PATH_FIELDS = ("file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf")
 MAX_SEEDS = 10
 
 
@@ -78,7 +87,21 @@ class DatasetSpec(DataDescription):
     """A data set and how to run the method on it, every default filled in."""
 
     preset: Literal["recommended", "published"] = Field("recommended", description="Named set of settings.")
+    references: References | None = Field(
+        None, description="Genome, annotation and motifs: a name of the references TOML, or a table."
+    )
+    curated: Path | None = Field(
+        None, description="Edges that are candidates whatever other evidence says: source, target[, weight]."
+    )
     seeds: int = Field(3, ge=1, le=MAX_SEEDS, description="Models to train, with seeds 0, 1, ...")
+    gene_association: AssociationConfig = Field(
+        default_factory=AssociationConfig, description="Genes that change along pseudotime."
+    )
+    peak_gene_links: PeakGeneLinkConfig = Field(
+        default_factory=PeakGeneLinkConfig, description="Peaks whose accessibility follows a gene."
+    )
+    tf_binding: TFBindingConfig = Field(default_factory=TFBindingConfig, description="Motifs in open sequence.")
+    prior_network: PriorConfig = Field(default_factory=PriorConfig, description="Which evidence makes candidates.")
     diffusion: DiffusionConfig = Field(default_factory=DiffusionConfig, description="Cell graph and lags.")
     granger: GrangerConfig = Field(default_factory=GrangerConfig, description="Model and training.")
     network: NetworkConfig = Field(default_factory=NetworkConfig, description="Ranking and aggregation.")
@@ -93,6 +116,13 @@ class DatasetSpec(DataDescription):
             return raw
         preset = PRESETS.get(str(raw.get("preset", "recommended")), {})
         return _merge(preset, raw)
+
+    @model_validator(mode="after")
+    def _of_one_species(self) -> "DatasetSpec":
+        declared = None if self.references is None else self.references.species
+        if self.species and declared and self.species.lower() != declared.lower():
+            raise ValueError(f"species is '{self.species}', but the references are of '{declared}'")
+        return self
 
     @property
     def description(self) -> DataDescription:
@@ -140,7 +170,46 @@ def read_spec_file(path: Path) -> dict[str, Any]:
 
 def absolute_paths(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """A copy of raw settings whose paths are absolute; relative ones start at ``base``."""
-    return {key: str((base / value).resolve()) if key in PATH_FIELDS else value for key, value in raw.items()}
+    result = dict(raw)
+    for key in PATH_FIELDS:
+        if isinstance(given := raw.get(key), str):
+            result[key] = str((base / given).resolve())
+        elif isinstance(given, list | tuple):
+            result[key] = [str((base / one).resolve()) for one in given]
+    if isinstance(references := raw.get("references"), Mapping):
+        result["references"] = absolute_references(references, base)
+    return result
+
+
+def resolve_references(raw: Mapping[str, Any], declared: Path) -> dict[str, Any]:
+    """A copy of raw settings in which a name under ``references`` is replaced by the table it stands for.
+
+    Raises
+    ------
+    InputError
+        The references TOML ``declared`` does not exist or has no such table.
+    """
+    name = raw.get("references")
+    return {**raw, "references": find_references(name, declared)} if isinstance(name, str) else dict(raw)
+
+
+def named_files(spec: DatasetSpec) -> dict[str, Path]:
+    """Every file that the settings name, by the key that names it: ``prior``, ``prior.2``, ``references.genome``."""
+    files: dict[str, Path] = {}
+    for key in PATH_FIELDS:
+        value = getattr(spec, key)
+        many = value if isinstance(value, tuple) else () if value is None else (value,)
+        files |= {key if number == 1 else f"{key}.{number}": path for number, path in enumerate(many, start=1)}
+    for key, path in spec.references or References():
+        if isinstance(path, Path):
+            files[f"references.{key}"] = path
+    return files
+
+
+def files_of(asset: str, spec: DatasetSpec) -> dict[str, Path]:
+    """The files among :func:`named_files` that one result reads itself."""
+    wanted = PARAMETERS.get(asset, ())
+    return {key: path for key, path in named_files(spec).items() if key.partition(".")[0] in wanted}
 
 
 def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None = None) -> dict[str, Any]:
@@ -197,13 +266,16 @@ def _explain(problem: Mapping[str, Any]) -> str:
         model: type[BaseModel] = DatasetSpec
         for part in problem["loc"][:-1]:
             annotation = model.model_fields[str(part)].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            for kind in (annotation, *get_args(annotation)):  # a part may be optional
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    model = kind
         known = list(model.model_fields)
         near = get_close_matches(str(problem["loc"][-1]), known, n=1)
         return f"'{place}' is not a known key" + (
             f", did you mean '{near[0]}'?" if near else f" ({shorten(known, 30)})"
         )
+    if not place:
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"'{place}' is missing"
     return f"'{place}' = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

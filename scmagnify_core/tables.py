@@ -117,6 +117,9 @@ class Table:
 def _to_arrow(values: pd.Series, column: Column) -> pa.Array:
     """Convert one column. Arrow and numpy would cast '1.5', 1.9 or b'x' in silence, so the kind is checked first."""
     if isinstance(values.dtype, pd.CategoricalDtype):
+        if column.dtype == TEXT and pd.api.types.infer_dtype(values.cat.categories) in ("string", "empty"):
+            # By way of Arrow's dictionary: ten million motif hits must not become ten million Python strings.
+            return pa.array(values, from_pandas=True).cast(TEXT)
         values = values.astype(object)
     if values.isna().all():  # no value, so no kind: an empty column is a float64 to pandas
         return pa.nulls(len(values), column.dtype)
@@ -200,12 +203,96 @@ _TABLES = (
         key=("gene",),
     ),
     Table(
+        "gene_association", "gene_association", "Genes that change along pseudotime: a spline against a constant.",
+        (
+            DATASET,
+            Column("lineage", TEXT, "lineage whose cells were fitted; all is every cell"),
+            Column("gene", TEXT, "gene name"),
+            Column("n_cells", INT32, "cells of the lineage in which the gene is detected", "cells"),
+            Column("statistic", FLOAT64, "F statistic", nullable=True),
+            Column("pvalue", FLOAT64, "p-value of the F test", nullable=True),
+            Column("padj", FLOAT64, "Benjamini-Hochberg adjusted p-value over the genes of a lineage", nullable=True),
+            Column("amplitude", FLOAT32, "largest minus smallest value of the fit", "log counts per 10,000"),
+            Column("peak_pseudotime", FLOAT64, "pseudotime at which the fit is largest", "pseudotime", nullable=True),
+            Column("is_associated", FLAG, "significant and of sufficient amplitude"),
+            MADE_BY,
+        ),
+        key=("lineage", "gene"),
+    ),
+    Table(
+        "peak_gene_links", "peak_gene_links", "Peaks near a gene, and whether their accessibility follows it.",
+        (
+            DATASET,
+            Column("peak", TEXT, "peak or promoter, as chrom:start-end"),
+            TARGET,
+            Column("kind", TEXT, "atac: a measured peak; promoter: the sequence at the TSS, where there is no ATAC"),
+            Column("distance_bp", INT32, "from the TSS to the peak's nearest edge; negative is upstream", "bp"),
+            Column("correlation", FLOAT32, "Spearman correlation over metacells", nullable=True),
+            Column("zscore", FLOAT32, "against peaks of like GC content and accessibility elsewhere", nullable=True),
+            Column("pvalue", FLOAT64, "p-value of the z-score, one-sided", nullable=True),
+            Column("padj", FLOAT64, "Benjamini-Hochberg adjusted p-value", nullable=True),
+            Column("is_linked", FLAG, "passes the thresholds; a promoter always does"),
+            MADE_BY,
+        ),
+        key=("target", "peak", "kind"),
+    ),
+    Table(
+        "peaks", "peak_gene_links", "Peaks (or promoters) near genes.",
+        (
+            DATASET,
+            Column("peak", TEXT, "peak or promoter, as chrom:start-end"),
+            Column("chrom", TEXT, "chromosome"),
+            Column("start", INT64, "first position, counted from 0", "bp"),
+            Column("end", INT64, "position after the last", "bp"),
+            Column("n_cells", INT32, "cells in which the peak is open", "cells", nullable=True),
+            Column("gc_content", FLOAT32, "share of G and C in its sequence", nullable=True),
+            MADE_BY,
+        ),
+        key=("peak",),
+    ),
+    Table(
+        "tf_binding", "tf_binding", "Motif hits in linked peaks or promoters.",
+        (
+            DATASET,
+            Column("peak", TEXT, "peak or promoter, as chrom:start-end"),
+            Column("motif", TEXT, "identifier of the motif; `motifs` has its TFs"),
+            Column("start", INT64, "first position of the hit on the chromosome, counted from 0", "bp"),
+            Column("end", INT64, "position after the last", "bp"),
+            Column("strand", TEXT, "strand that reads the motif: + or -"),
+            Column("score", FLOAT32, "log-odds score against the background", "bits"),
+            Column("pvalue", FLOAT64, "chance of such a score at one position of background sequence"),
+            MADE_BY,
+        ),
+        key=("peak", "motif", "start", "strand"),
+    ),
+    Table(
+        "motifs", "tf_binding", "Motifs that were searched, with the TFs they stand for.",
+        (
+            DATASET,
+            Column("motif", TEXT, "identifier of the motif"),
+            Column("motif_name", TEXT, "name of the motif"),
+            SOURCE,
+            Column("relation", TEXT, "how the TF was found: given, name, case, alias or ortholog"),
+            Column("width", INT16, "length of the motif", "bp"),
+            Column("threshold", FLOAT32, "score from which a position is a hit", "bits"),
+            Column("n_hits", INT64, "hits over all searched regions", "hits"),
+            MADE_BY,
+        ),
+        key=("motif", "source"),
+    ),
+    Table(
         "prior_network", "prior_network", "Candidate edges; the model can find no others.",
         (
             DATASET, SOURCE, TARGET,
-            Column("weight", FLOAT32, "weight in the imported network, 1 where it gives none"),
-            Column("evidence", TEXT, "kind of evidence: imported, motif, ..."),
-            Column("origin", TEXT, "file or resource that names the edge"),
+            Column("weight", FLOAT32, "weight in the imported network; of motif evidence the best link's correlation"),
+            Column("evidence", TEXT, "motif_atac, motif_promoter, imported, curated or all_pairs, joined by '+'"),
+            Column("origin", TEXT, "files or resources that name the edge"),
+            Column("n_peaks", INT32, "linked peaks or promoters with a motif of the TF", "peaks", nullable=True),
+            Column("best_peak", TEXT, "of these the one whose accessibility follows the gene best", nullable=True),
+            Column("link_correlation", FLOAT32, "Spearman correlation of that peak and the gene", nullable=True),
+            Column("best_motif", TEXT, "motif of smallest p-value in that peak", nullable=True),
+            Column("motif_score", FLOAT32, "log-odds score of that hit", "bits", nullable=True),
+            Column("motif_pvalue", FLOAT64, "chance of such a score at one position", nullable=True),
             MADE_BY,
         ),
         key=("source", "target"),

@@ -28,8 +28,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files of a small planted data set: data, prior, truth, ligand_receptor, receptor_tf."""
+    """Files of a small planted data set: data, prior, truth, ligand_receptor, receptor_tf, and those of its genome."""
+    from scmagnify_core.simulated_genome import simulate_genome
     from scmagnify_core.simulation import SimulationConfig, simulate
 
     config = SimulationConfig(n_cells=300, n_sources=12, n_targets=30, n_background=40, seed=7)
-    return simulate(config).write(tmp_path_factory.mktemp("simulated"), "small")
+    simulation, folder = simulate(config), tmp_path_factory.mktemp("simulated")
+    return simulation.write(folder, "small") | simulate_genome(simulation).write(folder, "small")

@@ -4,6 +4,7 @@ import dagster as dg
 
 from scmagnify_assets.describe import definition_metadata, figure_metadata
 from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.progress import report
 from scmagnify_core.dataset import Dataset, read_dataset
 from scmagnify_core.plots.dataset import plot_embedding
 from scmagnify_core.specification import DatasetSpec
@@ -26,7 +27,7 @@ raw_dataset = dg.AssetSpec(
 )
 def dataset(context: dg.AssetExecutionContext, raw_dataset: DatasetSpec) -> Dataset:
     """Validated, normalised cells x genes with pseudotime, embedding, lineages and groups."""
-    value = read_dataset(raw_dataset.description)
+    value = read_dataset(raw_dataset.description, lambda done, total, detail: report("dataset", done, total, detail))
     for note in value.notes:
         context.log.info(note)
     context.add_output_metadata(

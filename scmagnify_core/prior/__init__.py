@@ -1,10 +1,16 @@
 """The prior: which TF may regulate which gene.
 
-``base_network``  reads a network that somebody else made
-``assemble``      turns evidence into the P x Q mask of one data set, with coverage figures
-
-Evidence from the data set's own chromatin (``peak_gene_links``, ``tf_binding``) enters ``assemble`` the same way:
-as a frame of candidate edges that says where each came from.
+===================  ====================================================================================
+``regions``          intervals on chromosomes; chromosome names and genome builds
+``annotation``       genes on the genome: GTF, GFF3, BED or a table
+``genome``           sequence from a FASTA file
+``motifs``           motif collections, and which TF a motif stands for
+``peak_gene_links``  peaks whose accessibility follows a gene
+``tf_binding``       motif hits in peaks or promoters
+``base_network``     a network that somebody else made
+``evidence``         candidate edges from all of these, with where each comes from
+``assemble``         the P x Q mask of one data set, with coverage figures
+===================  ====================================================================================
 """
 
 from scmagnify_core.prior.assemble import PriorNetwork, assemble_prior

@@ -5,6 +5,7 @@ the model sums over the candidates of a target, and a sorted list makes that one
 A TF never regulates itself here: its own past predicts it trivially, which is no evidence for an edge.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.errors import PriorError, shorten
+from scmagnify_core.prior.evidence import SUPPORT
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,7 @@ class PriorNetwork:
     source_index: Int[np.ndarray, " edge"]
     target_index: Int[np.ndarray, " edge"]
     weight: Float[np.ndarray, " edge"]
-    evidence: tuple[str, ...]
-    origin: tuple[str, ...]
+    evidence: pd.DataFrame  # one row per edge: evidence, origin, and the best peak and motif where there are any
 
     @property
     def n_edges(self) -> int:
@@ -45,25 +46,24 @@ class PriorNetwork:
 
     def to_table(self) -> pd.DataFrame:
         """Body of the ``prior_network`` table."""
-        return pd.DataFrame(
-            {
-                "source": np.asarray(self.sources, dtype=object)[self.source_index],
-                "target": np.asarray(self.targets, dtype=object)[self.target_index],
-                "weight": self.weight,
-                "evidence": list(self.evidence),
-                "origin": list(self.origin),
-            }
-        )
+        names = {
+            "source": np.asarray(self.sources, dtype=object)[self.source_index],
+            "target": np.asarray(self.targets, dtype=object)[self.target_index],
+            "weight": self.weight,
+        }
+        return pd.concat([pd.DataFrame(names), self.evidence], axis=1)
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> "PriorNetwork":
-        """Inverse of :meth:`to_table`, whatever the order of rows."""
-        ordered = table.sort_values(["target", "source"], kind="stable")
+        """Inverse of :meth:`to_table`, whatever the order of rows; support by peaks and motifs may be left out."""
+        ordered = table.sort_values(["target", "source"], kind="stable", ignore_index=True)
         source_index, sources = pd.factorize(ordered["source"], sort=True)
         target_index, targets = pd.factorize(ordered["target"], sort=True)
+        evidence = ordered.reindex(columns=["evidence", "origin", *SUPPORT])
+        evidence["n_peaks"] = evidence["n_peaks"].fillna(0).astype(np.int64)
         return cls(
             tuple(sources), tuple(targets), source_index.astype(np.int64), target_index.astype(np.int64),
-            ordered["weight"].to_numpy(dtype=np.float32), tuple(ordered["evidence"]), tuple(ordered["origin"]),
+            ordered["weight"].to_numpy(dtype=np.float32), evidence,
         )  # fmt: skip
 
 
@@ -82,16 +82,21 @@ class PriorCoverage:
     n_edges_not_eligible: int
 
 
-def assemble_prior(evidence: pd.DataFrame, dataset: Dataset) -> tuple[PriorNetwork, PriorCoverage]:
+def assemble_prior(
+    evidence: pd.DataFrame, dataset: Dataset, moving: Collection[str] | None = None
+) -> tuple[PriorNetwork, PriorCoverage]:
     """Keep the candidate edges whose TF and gene the data set can model.
 
-    A source must be detected in enough cells and vary; a target must also be among the highly variable genes,
-    unless it is itself a source (cascades between TFs are kept).
+    A source must be detected in enough cells and vary; a target must also be among the highly variable genes, or
+    among the moving ones where those are given, unless it is itself a source (cascades between TFs are kept).
 
     Parameters
     ----------
     evidence
-        Frame with ``source``, ``target``, ``weight``, ``evidence``, ``origin``, one row per edge.
+        Frame with ``source``, ``target``, ``weight``, ``evidence``, ``origin``, one row per edge, and optionally the
+        support by peaks and motifs (:mod:`~scmagnify_core.prior.evidence`).
+    moving
+        Genes that change along pseudotime; the highly variable genes are taken when None.
 
     Raises
     ------
@@ -108,7 +113,7 @@ def assemble_prior(evidence: pd.DataFrame, dataset: Dataset) -> tuple[PriorNetwo
     is_self = evidence["source"] == evidence["target"]
     source_fits = evidence["source"].isin(eligible)
     sources = set(evidence.loc[source_fits, "source"])
-    varying = set(names[genes["is_highly_variable"]])
+    varying = set(names[genes["is_highly_variable"]]) if moving is None else set(moving) & eligible
     target_fits = evidence["target"].isin(varying | (sources & eligible))
     keep = measured & ~is_self & source_fits & target_fits
     if is_self[measured].all():
@@ -119,7 +124,8 @@ def assemble_prior(evidence: pd.DataFrame, dataset: Dataset) -> tuple[PriorNetwo
     if not keep.any():
         raise PriorError(
             "prior", f"{int(measured.sum())} of its edges are measured, but none joins a TF and a target that vary.",
-            f"Lower min_cells (now {dataset.description.min_cells}) or raise n_top_genes.",
+            f"Lower min_cells (now {dataset.description.min_cells}) or "
+            + ("raise n_top_genes." if moving is None else "relax gene_association.min_amplitude."),
         )  # fmt: skip
     prior = PriorNetwork.from_table(evidence[keep])
     coverage = PriorCoverage(

@@ -16,7 +16,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "weight": ("weight", "score", "importance", "mor"),
     "ligand": ("ligand", "ligand_complex"),
     "receptor": ("receptor", "receptor_complex"),
-    "tf": ("tf", "source", "target"),
+    "tf": ("tf", "source", "target", "gene"),
 }
 
 

@@ -33,4 +33,7 @@ def raw_settings(settings_of_simulated: dict[str, Any]) -> dict[str, Any]:
 def settings_of_simulated(simulated: dict[str, Path]) -> dict[str, Any]:
     """Settings of the small planted data set, quick to run."""
     files = {key: str(simulated[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}
-    return {"name": "small", "file": str(simulated["data"]), "cluster_key": "cell_type", **files, **FAST}
+    keys = ("genome", "annotation", "motifs", "motif_to_tf", "tf_list")
+    references = {key: str(simulated[key]) for key in keys}
+    name = {"name": "small", "file": str(simulated["data"]), "cluster_key": "cell_type"}
+    return {**name, **files, "references": references, **FAST}

@@ -7,13 +7,14 @@ import pytest
 
 from scmagnify_assets import registry
 from scmagnify_assets.assets.activity import regfactor_activity, tf_activity
+from scmagnify_assets.assets.association import gene_association
 from scmagnify_assets.assets.communication import communication_scores
 from scmagnify_assets.assets.dataset import dataset
 from scmagnify_assets.assets.diffusion import diffusion_operators
 from scmagnify_assets.assets.evaluation import network_scores
 from scmagnify_assets.assets.model import trained_model
 from scmagnify_assets.assets.network import multiscale_network, seed_network
-from scmagnify_assets.assets.prior import prior_network
+from scmagnify_assets.assets.prior import peak_gene_links, prior_network, tf_binding
 from scmagnify_assets.assets.regfactors import regfactors
 from scmagnify_assets.codecs import CODECS
 from scmagnify_assets.lakehouse import Lakehouse
@@ -73,7 +74,15 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     assert again.notes == data.notes
     assert again.atac.shape == data.atac.shape
 
-    prior = prior_network(context(), again, specs=specs)
+    moving = through_storage("gene_association", gene_association(context(), again, specs=specs), tmp_path)
+    assert moving["gene_association"]["is_associated"].any()
+    links = through_storage("peak_gene_links", peak_gene_links(context(), again, specs=specs), tmp_path)
+    assert links["peak_gene_links"]["is_linked"].any()
+    assert links["peaks"]["gc_content"].between(0.2, 0.8).all()
+    binding = through_storage("tf_binding", tf_binding(context(), again, links, specs=specs), tmp_path)
+    assert set(binding["motifs"]["source"]) <= set(again.genes)
+    prior = prior_network(context(), again, moving, links, binding, specs=specs)
+    assert {"motif_atac", "imported", "imported+motif_atac"} == set(prior.evidence["evidence"])
     prior = through_storage("prior_network", prior, tmp_path)
     operators = diffusion_operators(context(), again, prior, specs=specs)
     stored = through_storage("diffusion_operators", operators, tmp_path)
@@ -125,11 +134,13 @@ def test_stored_values_do_not_depend_on_when_they_were_made(specs, tmp_path):
 
 
 def test_prior_network_without_a_prior_says_how_to_give_one(home, raw_settings, specs):
-    raw = {key: value for key, value in raw_settings.items() if key != "prior"} | {"name": "bare"}
+    raw = {key: value for key, value in raw_settings.items() if key not in ("prior", "references")} | {"name": "bare"}
     registry.register(Lakehouse(home.lake), raw)
     data = read_dataset(specs.get("bare").description)
-    with pytest.raises(InputError, match=r"is not set for 'bare'.*--prior FILE"):
-        prior_network(context("bare"), data, specs=specs)
+    nothing = {table.name: pd.DataFrame() for name in ("peak_gene_links", "tf_binding") for table in tables_of(name)}
+    moving = gene_association(context("bare"), data, specs=specs)
+    with pytest.raises(InputError, match=r"no evidence for any edge.*--prior FILE"):
+        prior_network(context("bare"), data, moving, nothing, nothing, specs=specs)
 
 
 def test_multiscale_network_names_missing_seeds(specs):
@@ -142,7 +153,8 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
     registry.register(Lakehouse(home.lake), raw)
     spec = specs.get("plain")
     data = read_dataset(spec.description)
-    prior, _ = assemble_prior(read_base_network(spec.prior), data)
+    (path,) = spec.prior
+    prior, _ = assemble_prior(read_base_network(path), data)
     nothing = np.zeros((1, prior.n_edges), dtype=np.float32)
     network = Network(
         prior.sources, prior.targets, prior.source_index, prior.target_index, nothing, nothing, nothing
@@ -152,6 +164,8 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
     for name, value in (
         ("communication_scores", communication_scores(context("plain"), data, activity, specs=specs)),
         ("network_scores", network_scores(context("plain"), data, prior, aggregate, specs=specs)),
+        ("peak_gene_links", (links := peak_gene_links(context("plain"), data, specs=specs))),
+        ("tf_binding", tf_binding(context("plain"), data, links, specs=specs)),
     ):
         for table in tables_of(name):
             assert table.validate(value[table.name]).num_rows == 0

@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPENDENCIES = {
     "raw_dataset": set(),
     "dataset": {"raw_dataset"},
-    "prior_network": {"dataset"},
+    "gene_association": {"dataset"},
+    "peak_gene_links": {"dataset"},
+    "tf_binding": {"dataset", "peak_gene_links"},
+    "prior_network": {"dataset", "gene_association", "peak_gene_links", "tf_binding"},
     "diffusion_operators": {"dataset", "prior_network"},
     "trained_model": {"dataset", "prior_network", "diffusion_operators"},
     "seed_network": {"trained_model", "diffusion_operators", "prior_network"},

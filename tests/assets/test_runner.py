@@ -44,8 +44,11 @@ def test_run_records_lineage_versions_and_metadata(ran):
     # Each write names the writes it was made from, back to the file.
     inputs = {asset: {(one.asset, one.seed) for one in made[asset].inputs} for asset in assets}
     assert inputs["dataset"] == {("raw_dataset", None)}
-    assert inputs["prior_network"] == {("dataset", None)}
-    assert inputs["trained_model"] == {(name, None) for name in WAVES[0]}
+    assert inputs["prior_network"] == {
+        (name, None) for name in ("dataset", "gene_association", "peak_gene_links", "tf_binding")
+    }
+    assert inputs["trained_model"] == {(name, None) for name in ("dataset", "prior_network", "diffusion_operators")}
+    assert made["prior_network"].parameters["sha256"]["prior"] == registry.find(lake, "small").files["prior"]
     assert inputs["seed_network"] == {("trained_model", 0), ("diffusion_operators", None), ("prior_network", None)}
     assert inputs["multiscale_network"] == {("seed_network", 0), ("seed_network", 1)}
     known = {one.materialization_id for one in made.values()} | {registry.find(lake, "small").materialization_id}

@@ -187,15 +187,19 @@ def _fill(home: Path, files: Path) -> None:
     from scmagnify_assets.home import Home
     from scmagnify_assets.lakehouse import Lakehouse
     from scmagnify_assets.runner import announce, open_instance
+    from scmagnify_core.simulated_genome import simulate_genome
     from scmagnify_core.simulation import SimulationConfig, simulate
 
     config = SimulationConfig(n_cells=200, n_sources=10, n_targets=20, n_background=40, seed=7)
-    paths = simulate(config).write(files, DATASET)
+    simulation = simulate(config)
+    paths = simulation.write(files, DATASET)
+    references = simulate_genome(simulation).write(files, DATASET)
     raw: Mapping[str, Any] = {
         "name": DATASET, "file": str(paths["data"]), "time_key": "pseudotime", "lineage_key": "lineage",
         "cluster_key": "cell_type", "sample_key": "sample", "seeds": 1,
         # So short that the loss falls only without the penalties' first overshoot.
         "granger": {"max_epochs": 3, "smoothness": 0.0, "sparsity": 0.01},
+        "references": {key: str(path) for key, path in references.items()},
     } | {key: str(paths[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
     with open_instance(Home(home)) as instance:
         announce(instance, registry.register(Lakehouse(Home(home).lake), raw))

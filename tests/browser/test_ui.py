@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-TABLES = ("seed_network", "regfactors", "tf_activity", "network_scores", "communication_scores")
+TABLES = (
+    "gene_association",
+    "peak_gene_links",
+    "tf_binding",
+    "seed_network",
+    "regfactors",
+    "tf_activity",
+    "network_scores",
+    "communication_scores",
+)
 
 
 def test_the_graph_shows_every_asset(platform: "Platform", page: Any) -> None:

@@ -756,3 +756,86 @@ def test_read_dataset_refuses_a_root_beside_a_time_key(tmp_path):
     made().write_h5ad(path)
     with pytest.raises(InputError, match=r"root: is 'a', but time_key is 'pseudotime'\. Give one of them"):
         read_dataset(DataDescription(name="x", file=path, time_key="pseudotime", root="a"))
+
+
+# ---------------------------------------------------------------- fragments
+
+
+def write_fragments(folder, cells, name="fragments.tsv.gz"):
+    """One fragment of each cell that is cut once in the first peak, and of cell i, i fragments inside the second."""
+    rows = [("chr1", 110, 500, cell) for cell in cells]
+    rows += [("chr1", 1010, 1050, cell) for number, cell in enumerate(cells) for _ in range(number)]
+    path = folder / name
+    pd.DataFrame(rows).assign(count=1).to_csv(path, sep="\t", header=False, index=False)
+    peaks = folder / "peaks.bed"
+    peaks.write_text("chr1\t100\t200\nchr1\t1000\t1100\n")
+    return {"fragments": path, "peaks": peaks}
+
+
+def test_read_dataset_counts_fragments_in_peaks(read, tmp_path):
+    data = made()
+    files = write_fragments(tmp_path, data.obs_names)
+    data.obs.loc["cell3", "pseudotime"] = np.nan
+    got = read(data, lineages=("odd",), **files)
+    numbers = [i for i in range(1, N_CELLS, 2) if i != 3]
+    assert list(got.atac.obs_names) == list(got.cells) == [f"cell{i}" for i in numbers]
+    assert list(got.atac.var_names) == ["chr1:100-200", "chr1:1000-1100"]
+    assert list(got.atac.var) == ["chrom", "start", "end"]
+    np.testing.assert_array_equal(got.atac.X.toarray(), [(1, 2 * i) for i in numbers])
+    assert got.atac.X.dtype == np.float32
+    expected = "3240 fragments of 'fragments.tsv.gz' were counted in 2 peaks: 50% are of the cells, and 100% of those"
+    assert any(expected in note for note in got.notes)
+
+
+def test_read_dataset_counts_fragments_for_an_h5mu_with_rna_alone(read, tmp_path):
+    data = made()
+    with mudata.set_options(pull_on_update=False):
+        got = read(mudata.MuData({"rna": data}), **write_fragments(tmp_path, data.obs_names))
+    got.write(tmp_path / "whole.h5mu")
+    back = Dataset.load(tmp_path / "whole.h5mu")
+    assert (back.atac.X != got.atac.X).nnz == 0
+    pd.testing.assert_frame_equal(back.atac.var, got.atac.var, check_names=False)
+    assert back.description == got.description
+
+
+@pytest.mark.parametrize(
+    ("build", "leave_out", "message"),
+    [
+        (made, "peaks", r"fragments.tsv.gz': has no peaks to be counted in.*atac_peaks.bed.*`macs3 callpeak -f FRAG"),
+        (made, "fragments", r"peaks.bed': is given without fragments. Give the fragment file"),
+        (multiome, None, r"fragments: is given, but 'made.h5mu' has an ATAC modality of its own. Leave fragments"),
+        (multiome, "fragments", r"peaks: is given, but 'made.h5mu' has an ATAC modality"),
+    ],
+)  # fmt: skip
+def test_read_dataset_refuses_fragments_that_do_not_fit_the_file(read, tmp_path, build, leave_out, message):
+    files = write_fragments(tmp_path, made().obs_names)
+    with pytest.raises(InputError, match=message):
+        read(build(), **{key: path for key, path in files.items() if key != leave_out})
+
+
+def test_read_dataset_refuses_a_missing_fragment_file(read, tmp_path):
+    files = write_fragments(tmp_path, made().obs_names)
+    with pytest.raises(InputError, match="nowhere.tsv.gz': there is no such file"):
+        read(made(), **(files | {"fragments": tmp_path / "nowhere.tsv.gz"}))
+
+
+def test_read_dataset_reports_the_progress_of_counting(tmp_path):
+    made().write_h5ad(tmp_path / "made.h5ad")
+    files = write_fragments(tmp_path, made().obs_names)
+    calls = []
+    read_dataset(DataDescription(name="x", file=tmp_path / "made.h5ad", **files), lambda *call: calls.append(call))
+    assert calls[-1][0] == calls[-1][1] == files["fragments"].stat().st_size
+
+
+def test_read_dataset_reads_a_multiome_as_muon_leaves_it(shared_data, tmp_path):
+    """45 genes, no annotation of cells, and uns with the path of a fragment file and peaks that repeat gene names."""
+    path = shared_data / "multiome" / "pbmc_multiome_tiny.h5mu"
+    with pytest.raises(InputError, match=r"time_key: is not set .* Numeric: none. Pass time_key .* or root"):
+        read_dataset(DataDescription(name="pbmc", file=path))
+    got = read_dataset(DataDescription(name="pbmc", file=path, root="AAACAGCCAGCATGTC-1"))
+    assert got.rna.shape == (1000, 45)
+    assert got.atac.shape == (1000, 174)
+    assert got.pseudotime[0] == 0
+    assert len(np.unique(got.pseudotime)) > 900
+    got.write(tmp_path / "pbmc.h5mu")
+    assert Dataset.load(tmp_path / "pbmc.h5mu").atac.shape == (1000, 174)

@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 import resource
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from scmagnify_core.diffusion import DiffusionOperators, cell_graph, lagged_expression, transition_matrix
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.inference import read_network
@@ -22,7 +22,7 @@ target_index, source_index = np.nonzero(rng.random((n_targets, n_sources)) < den
 names = ("x",) * len(source_index)
 prior = PriorNetwork(
     tuple(f"TF{i}" for i in range(n_sources)), tuple(f"G{i}" for i in range(n_targets)), source_index, target_index,
-    np.ones(len(names), "f4"), names, names,
+    np.ones(len(names), "f4"), pd.DataFrame({"evidence": names, "origin": names}),
 )
 operators = DiffusionOperators(transition, lagged, prior.sources)
 result = train(operators, rng.random((n_cells, n_targets), dtype="f4"), time, prior, GrangerConfig(max_epochs=1))

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -34,7 +35,7 @@ def planted(n_sources: int = 8, n_targets: int = 12, seed: int = 0):
     prior = PriorNetwork(
         tuple(f"TF{i}" for i in range(n_sources)), tuple(f"G{i}" for i in range(n_targets)),
         np.array([source for _, source in edges]), np.array([target for target, _ in edges]),
-        np.ones(len(edges), dtype=np.float32), ("imported",) * len(edges), ("test",) * len(edges),
+        np.ones(len(edges), dtype=np.float32), pd.DataFrame({"evidence": ["imported"] * len(edges), "origin": "test"}),
     )  # fmt: skip
     operators = DiffusionOperators(sparse.identity(N_CELLS, format="csr"), lagged, prior.sources)
     return operators, targets.astype(np.float32), np.linspace(0, 1, N_CELLS), prior, truth

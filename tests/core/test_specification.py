@@ -2,7 +2,16 @@ import pytest
 
 from scmagnify_core.errors import InputError
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.specification import DatasetSpec, override, parse_spec, read_spec_file
+from scmagnify_core.specification import (
+    DatasetSpec,
+    absolute_paths,
+    files_of,
+    named_files,
+    override,
+    parse_spec,
+    read_spec_file,
+    resolve_references,
+)
 
 BASE = {"name": "x", "file": "/data/x.h5ad"}
 
@@ -63,3 +72,42 @@ def test_broken_toml_says_where(tmp_path):
     (tmp_path / "x.toml").write_text("name = ")
     with pytest.raises(InputError, match="is not valid TOML .Invalid value"):
         read_spec_file(tmp_path / "x.toml")
+
+
+def test_named_files_lists_every_file_by_the_key_that_names_it(tmp_path):
+    raw = {
+        "name": "x", "file": "x.h5mu", "prior": ["a.csv", "b.csv"], "curated": "mine.csv",
+        "references": {"species": "human", "genome": "g.fa", "annotation": "a.gtf", "motifs": "m.meme"},
+    }  # fmt: skip
+    spec = parse_spec(absolute_paths(raw, tmp_path))
+    files = named_files(spec)
+    assert files == {
+        key: tmp_path / name
+        for key, name in (
+            ("file", "x.h5mu"), ("prior", "a.csv"), ("prior.2", "b.csv"), ("curated", "mine.csv"),
+            ("references.genome", "g.fa"), ("references.annotation", "a.gtf"), ("references.motifs", "m.meme"),
+        )
+    }  # fmt: skip
+    assert set(files_of("tf_binding", spec)) == {f"references.{key}" for key in ("genome", "annotation", "motifs")}
+    assert {"prior", "prior.2", "curated"} <= set(files_of("prior_network", spec))
+    assert files_of("trained_model", spec) == {}
+
+
+def test_resolve_references_replaces_a_name_by_its_table(tmp_path):
+    toml = tmp_path / "references.toml"
+    toml.write_text('[hg38]\nmotifs = "m.meme"\n')
+    raw = {"name": "x", "references": "hg38"}
+    assert resolve_references(raw, toml)["references"] == {"motifs": str(tmp_path / "m.meme")}
+    assert raw["references"] == "hg38"
+    assert resolve_references({"name": "x"}, tmp_path / "none.toml") == {"name": "x"}
+
+
+def test_parse_spec_names_an_unknown_key_inside_references():
+    with pytest.raises(InputError, match=r"'references.motif' is not a known key, did you mean 'motifs'"):
+        parse_spec({"name": "x", "file": "x.h5ad", "references": {"motif": "m.meme"}})
+
+
+def test_parse_spec_refuses_references_of_another_species():
+    raw = {"name": "x", "file": "x.h5ad", "species": "mouse", "references": {"species": "human"}}
+    with pytest.raises(InputError, match=r"species is 'mouse', but the references are of 'human'"):
+        parse_spec(raw)

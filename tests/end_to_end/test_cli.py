@@ -1,17 +1,10 @@
 """The command line as users type it: add, run, query, add again; and what it says when something is wrong."""
 
-import csv
-import io
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
 FAST = ["--set", "granger.max_epochs=4", "--set", "granger.n_lags=3", "--set", "communication.n_permutations=50"]
 VIEWS = {
     "edges": {"dataset", "source", "target", "score", "signed_score", "lag", "n_seeds", "stability"},
@@ -26,28 +19,10 @@ VIEWS = {
 }
 
 
-class Shell:
-    """Runs the command in one home."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.environment = os.environ | {"SCMAGNIFY_HOME": str(home), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-
-    def run(self, *arguments: str | Path, status: int = 0) -> str:
-        done = subprocess.run(
-            [SCMAGNIFY, *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == status, f"{arguments}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if status == 0 else done.stderr
-
-    def sql(self, query: str) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.run("sql", query, "--format", "csv"))))
-
-
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory, simulated) -> Shell:
+def shell(new_shell, tmp_path_factory, simulated):
     """A home in which the small planted data set was added and run with two seeds."""
-    shell = Shell(tmp_path_factory.mktemp("cli") / "home")
+    shell = new_shell(tmp_path_factory.mktemp("cli") / "home")
     said = shell.run(
         "add", simulated["data"], "--name", "small", "--prior", simulated["prior"], "--truth", simulated["truth"],
         "--time-key", "pseudotime", "--cluster-key", "cell_type", "--ligand-receptor", simulated["ligand_receptor"],
@@ -205,11 +180,11 @@ def test_a_changed_file_must_be_registered_again(shell, simulated, tmp_path):
     assert "has changed since it was registered" in shell.run("run", "moving", status=1)
 
 
-def test_listing_and_examination_work_on_any_home(shell, tmp_path):
+def test_listing_and_examination_work_on_any_home(shell, new_shell, tmp_path):
     said = shell.run("datasets")
     assert "small" in said
     assert "lake" in shell.run("doctor")
-    empty = Shell(tmp_path / "nothing here")
+    empty = new_shell(tmp_path / "nothing here")
     assert "lake" in empty.run("doctor")
     assert "holds no results yet. Try `scmagnify demo`" in empty.run("datasets", status=1)
     assert "'x': is not registered" in empty.run("run", "x", status=1)

@@ -1,0 +1,37 @@
+"""The command line, as its own process in a home of its own."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
+
+
+class Shell:
+    """Runs the command in one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = os.environ | {"SCMAGNIFY_HOME": str(home), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+    def run(self, *arguments: str | Path, status: int = 0) -> str:
+        done = subprocess.run(
+            [SCMAGNIFY, *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == status, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if status == 0 else done.stderr
+
+    def sql(self, query: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.run("sql", query, "--format", "csv"))))
+
+
+@pytest.fixture(scope="session")
+def new_shell() -> Callable[[Path], Shell]:
+    """Opens the command line in a folder."""
+    return Shell
