@@ -6,7 +6,8 @@
 The unit is motif-bases per second: sum over motifs of sequence bases x width of the motif x 2 strands, divided by the
 seconds from matrices and sequences in memory (FIMO: in a file, as it wants them) to hits in memory, thresholds
 included; the fastest of five repeats after a warm-up. All use a uniform background, pseudocount 1e-4 and p <= 5e-5.
-Motifs too short for that p-value count as work for all; a second line leaves them out.
+Motifs too short for that p-value count as work for all (ours searches their best word, MOODS lets it through by
+rounding, FIMO does not find it); a second line leaves them out.
 
 PYTHON is that of another environment with ``MOODS-python`` (GPL, hence apart), ``memelite`` and ``numpy``.
 """

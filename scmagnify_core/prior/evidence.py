@@ -147,9 +147,11 @@ def motif_evidence(links: pd.DataFrame, hits: pd.DataFrame, motifs: pd.DataFrame
     the one of smallest p-value in it.
     """
     linked = links.loc[links["is_linked"], ["peak", "target", "kind", "correlation"]]
-    # One row per peak and TF first: the join with genes must not carry every single hit.
-    best = hits[["peak", "motif", "score", "pvalue"]].astype({"peak": str, "motif": str})
-    best = best[best["peak"].isin(set(linked["peak"]))].merge(motifs[["motif", "source"]], on="motif")
+    # One row per peak and TF first: the join with genes must not carry every single hit, of which there are millions.
+    best = hits.loc[hits["peak"].isin(linked["peak"].unique()), ["peak", "motif", "score", "pvalue"]]
+    best = best.sort_values(["pvalue", "score"], ascending=[True, False], kind="stable")
+    best = best.drop_duplicates(["peak", "motif"]).astype({"peak": str, "motif": str})
+    best = best.merge(motifs[["motif", "source"]], on="motif")
     best = best.sort_values(["pvalue", "score", "motif"], ascending=[True, False, True], kind="stable")
     best = best.drop_duplicates(["peak", "source"])
     pairs = linked.merge(best, on="peak").sort_values(

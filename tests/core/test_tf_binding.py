@@ -207,6 +207,17 @@ def test_scan_sequences_joins_no_sequences_and_passes_no_unknown_base():
     assert scan(["", "ACC", "ACCTAGGA"], [motif]).hits["peak"].astype(str).tolist() == ["s2"]
 
 
+def test_scan_sequences_searches_a_short_motif_for_its_best_word_alone():
+    """Seven bases cannot reach 5e-5 (4**-7 is 6.1e-5): the best word is found, a word beside it is not."""
+    motif = consensus("ACCTACG", "seven")
+    found = scan(["TTACCTACGTTACCTACATT", "TTCCTACGTTT"], [motif])
+    assert found.hits[["start", "strand"]].to_numpy().tolist() == [[2, "+"]]
+    assert found.hits["pvalue"].iloc[0] == pytest.approx(4.0**-7)
+    assert "1 of 1 motifs are too short for a p-value of 5e-05 and were searched for their best word" in found.notes[0]
+    none = scan(["TTACCTACGTTACCTACATT"], [motif], max_pvalue_short=0)
+    assert none.hits.empty
+
+
 def test_scan_sequences_notes_motifs_that_are_too_short():
     found = scan(["ACCTAGGACCTAGG"], [consensus("ACCTA", "short"), consensus("ACCTAGGA", "long")])
     assert found.motifs["n_hits"].tolist() == [0, 1]
