@@ -18,6 +18,7 @@ from scmagnify_core.errors import SchemaError
 from scmagnify_core.tables import STAMPED, TABLES, Table
 
 SEED_ASSETS = ("trained_model", "seed_network")
+LINK_PVALUE = 0.05  # where significant pairs are counted
 MAY_BE_EMPTY = (
     "network_scores", "ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement", "tf_activity",
     "regfactor_activity", "peak_gene_links", "peaks", "tf_binding", "motifs",
@@ -58,6 +59,62 @@ def _schema_check(table: Table) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=not problems, metadata={"rows": n_rows, "problems": problems})
 
     return check
+
+
+@dg.asset_check(asset="peak_gene_links", partitions_def=DATASETS)
+def links_exceed_chance(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """More pairs of peak and gene are significant than chance gives: else positions or barcodes may not match.
+
+    Not blocking: sparse ATAC of few cells may tell no more.
+    """
+    (_, _, rows) = next(_rows(lake.open(), "peak_gene_links", context))
+    tested = rows["pvalue"].dropna()
+    share = float((tested < LINK_PVALUE).mean()) if len(tested) else float("nan")
+    return dg.AssetCheckResult(
+        passed=not len(tested) or share > LINK_PVALUE,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"pairs": len(tested), f"share with p < {LINK_PVALUE:g}": share, "by chance": LINK_PVALUE},
+    )
+
+
+@dg.asset_check(asset="tf_binding", blocking=True, partitions_def=DATASETS)
+def hits_lie_in_their_peaks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """Every motif hit lies within the peak that it is said to lie in, and its motif stands for some TF."""
+    store = lake.open()
+    (_, _, hits) = next(_rows(store, "tf_binding", context))
+    peaks = store.read("peaks", context.partition_key, columns=["peak", "start", "end"]).set_index("peak")
+    motifs = store.read("motifs", context.partition_key, columns=["motif"])["motif"]
+    own = peaks.reindex(hits["peak"])
+    outside = ~(
+        (hits["start"].to_numpy() >= own["start"].to_numpy()) & (hits["end"].to_numpy() <= own["end"].to_numpy())
+    )
+    unknown = ~hits["motif"].isin(motifs).to_numpy()
+    return dg.AssetCheckResult(
+        passed=not outside.any() and not unknown.any(),
+        metadata={"hits": len(hits), "outside": int(outside.sum()), "of_unknown_motifs": int(unknown.sum())},
+    )
+
+
+@dg.asset_check(asset="prior_network", blocking=True, partitions_def=DATASETS)
+def evidence_is_on_record(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    """The best peak of every edge with motif evidence is linked to its target, and the best motif has a hit in it."""
+    store, dataset = lake.open(), context.partition_key
+    (_, _, prior) = next(_rows(store, "prior_network", context))
+    edges = prior.dropna(subset=["best_peak"])
+    links = store.read("peak_gene_links", dataset, columns=["peak", "target", "is_linked"])
+    linked = pd.MultiIndex.from_frame(links.loc[links["is_linked"], ["peak", "target"]])
+    hits = pd.MultiIndex.from_frame(store.read("tf_binding", dataset, columns=["peak", "motif"]).drop_duplicates())
+    without_link = ~pd.MultiIndex.from_frame(edges[["best_peak", "target"]]).isin(linked)
+    without_hit = ~pd.MultiIndex.from_frame(edges[["best_peak", "best_motif"]]).isin(hits)
+    return dg.AssetCheckResult(
+        passed=not without_link.any() and not without_hit.any(),
+        metadata={
+            "edges_with_motifs": len(edges),
+            "without_link": int(without_link.sum()),
+            "without_hit": int(without_hit.sum()),
+            "remedy": f"scmagnify run {dataset}",
+        },
+    )
 
 
 @dg.asset_check(asset="trained_model", partitions_def=DATASET_SEEDS)
@@ -126,6 +183,9 @@ def seeds_share_inputs(context: dg.AssetCheckExecutionContext, lake: LakeResourc
 
 CHECKS = [
     *(_schema_check(table) for table in TABLES.values() if table.mode == "replace" and table.asset != "raw_dataset"),
+    links_exceed_chance,
+    hits_lie_in_their_peaks,
+    evidence_is_on_record,
     loss_fell,
     edges_are_candidates,
     network_is_not_empty,

@@ -68,27 +68,30 @@ def demo(
     seeds: Annotated[int, typer.Option(help="Models to train.")] = 3,
     cells: Annotated[int, typer.Option(help="Cells to simulate.")] = 1000,
 ) -> None:
-    """Simulate a data set with a planted network, run the whole method on it, and show what was recovered.
+    """Simulate RNA, ATAC and a genome with a planted network, run the whole method on them, show what was recovered.
 
     Example: `scmagnify demo`
     """
     from scmagnify_assets import registry
     from scmagnify_assets.lakehouse import Lakehouse
+    from scmagnify_core.simulated_genome import simulate_genome
     from scmagnify_core.simulation import SimulationConfig, simulate
 
     home = _home()
-    with err.status("Simulating cells with a planted network"):
+    with err.status("Simulating cells with a planted network, and their genome"):
         simulation = simulate(SimulationConfig(n_cells=cells))
         files = simulation.write(home.root / "demo", "demo")
+        references = simulate_genome(simulation).write(home.root / "demo", "demo")
     raw = {
         "name": "demo", "file": str(files["data"]), "time_key": "pseudotime", "lineage_key": "lineage",
         "cluster_key": "cell_type", "sample_key": "sample", "seeds": seeds, "species": "simulated",
-    } | {key: str(files[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
+        "references": {key: str(path) for key, path in references.items()},
+    } | {key: str(files[key]) for key in ("truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
     lake = Lakehouse(home.lake)
     lake.create()
     registry.register(lake, raw, replace=True)
-    n_true, n_candidates = len(simulation.truth), len(simulation.prior)
-    out.print(f"[bold]demo[/]: {cells:,} cells, {n_true:,} true edges among {n_candidates:,} candidates")
+    n_true, n_peaks = len(simulation.truth), simulation.mudata["atac"].n_vars
+    out.print(f"[bold]demo[/]: {cells:,} cells, {n_peaks:,} peaks in a genome with motifs, {n_true:,} true edges")
     _run(home, "demo")
 
 
@@ -437,6 +440,13 @@ def _summarize(name: str) -> None:
     out.print(
         f'\nAsk next, which seeds, file and code made the strongest edge:\n  {program} sql "{query}"', soft_wrap=True
     )
+    has_motifs = _query(f"SELECT 1 FROM tf_binding WHERE dataset = '{name}' LIMIT 1").num_rows
+    if has_motifs:
+        query = (
+            "SELECT source, target, peak, distance_bp, correlation, motif, motif_start, strand, motif_pvalue "
+            f"FROM edge_evidence WHERE dataset = '{name}' ORDER BY score DESC LIMIT 5"
+        )
+        out.print(f'Which peaks and motifs speak for it:\n  {program} sql "{query}"', soft_wrap=True)
     out.print(f"Look at the graph:\n  {program} ui", highlight=False)
 
 

@@ -25,7 +25,7 @@ def _nothing(asset: str) -> dict[str, pd.DataFrame]:
 
 def _notes(context: dg.AssetExecutionContext, notes: tuple[str, ...]) -> dict[str, dg.MetadataValue]:
     for note in notes:
-        context.log.info(note)
+        (context.log.warning if note.startswith("WARNING") else context.log.info)(note)
     return {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes))}
 
 

@@ -213,7 +213,9 @@ def test_scan_sequences_searches_a_short_motif_for_its_best_word_alone():
     found = scan(["TTACCTACGTTACCTACATT", "TTCCTACGTTT"], [motif])
     assert found.hits[["start", "strand"]].to_numpy().tolist() == [[2, "+"]]
     assert found.hits["pvalue"].iloc[0] == pytest.approx(4.0**-7)
-    assert "1 of 1 motifs are too short for a p-value of 5e-05 and were searched for their best word" in found.notes[0]
+    assert (
+        "1 of 1 motifs are too short for a p-value of 5e-05 and were searched for their best word" in found.notes[0]
+    )
     none = scan(["TTACCTACGTTACCTACATT"], [motif], max_pvalue_short=0)
     assert none.hits.empty
 
