@@ -8,9 +8,9 @@ Decisions
   counted on the same integers, so thresholds and p-values are exact for the rounded matrix. A motif of width w is off
   its unrounded score by at most w/1024 bit, much less than the error of any motif.
 * The threshold of a motif is the lowest score whose p-value does not exceed ``max_pvalue``. For a short motif there is
-  none: at 5e-5 even the best word of seven bases is too likely (6e-5), which loses 199 of the 879 motifs of JASPAR 2024,
-  GATA1 among them. Such a motif is searched for its best word alone if that is rarer than ``max_pvalue_short``; the
-  p-value beside each hit tells, and a note says how many. Other tools let these words through by their rounding.
+  none: at 5e-5 even the best word of seven bases is too likely (6e-5), which loses 199 of the 879 motifs of JASPAR
+  2024, GATA1 among them. Such a motif is searched for its best word alone if that is rarer than ``max_pvalue_short``;
+  the p-value beside each hit tells, and a note says how many. Other tools let these words through by their rounding.
 * The background is the same on both strands: A and T, and C and G, share their frequency. Hence a motif has one
   threshold for both strands, and reading the other strand only mirrors the hits.
 * A window with an unknown base is never a hit. Sequences are joined by one N, so no hit spans two of them.
@@ -324,13 +324,14 @@ def _scan_chunk(sequences: Sequence[str], scanners: Sequence[_Scanner]) -> tuple
 def _notes(table: pd.DataFrame, scanners: Sequence[_Scanner], config: TFBindingConfig) -> Iterator[str]:
     if short := [scanner.name for scanner in scanners if scanner.is_short and len(scanner.tail)]:
         yield (
-            f"{len(short)} of {len(table)} motifs are too short for a p-value of {config.max_pvalue:g} and were searched "
-            f"for their best word: {shorten(short)}."
+            f"{len(short)} of {len(table)} motifs are too short for a p-value of {config.max_pvalue:g} and were "
+            f"searched for their best word: {shorten(short)}."
         )
     if lost := [scanner.name for scanner in scanners if not len(scanner.tail)]:
         yield (
             f"{len(lost)} of {len(table)} motifs are too short or too vague to be found at a p-value of "
-            f"{max(config.max_pvalue, config.max_pvalue_short):g}: {shorten(lost)}. A larger max_pvalue_short finds them."
+            f"{max(config.max_pvalue, config.max_pvalue_short):g}: {shorten(lost)}. A larger max_pvalue_short finds "
+            "them."
         )
     if n_none := int((table["n_hits"] == 0).sum()) - len(lost):
         yield f"{n_none} further motifs have no hit."
