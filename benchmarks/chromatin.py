@@ -39,9 +39,9 @@ def pairs(frame: pd.DataFrame, first: str, second: str) -> set[tuple[str, str]]:
     return set(zip(frame[first], frame[second], strict=True))
 
 
-def compare(seed: int) -> dict[str, float]:
+def compare(seed: int, n_cells: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        simulation = simulate(SimulationConfig(seed=seed))
+        simulation = simulate(SimulationConfig(seed=seed, n_cells=n_cells))
         files = simulation.write(Path(folder))
         genome = simulate_genome(simulation)
         references = References.model_validate(genome.write(Path(folder)))
@@ -94,5 +94,7 @@ def compare(seed: int) -> dict[str, float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seeds", type=int, nargs="*", default=[105], help="simulation seeds")
-    table = pd.DataFrame([compare(seed) for seed in parser.parse_args().seeds])
+    parser.add_argument("--cells", type=int, default=1500, help="cells to simulate")
+    arguments = parser.parse_args()
+    table = pd.DataFrame([compare(seed, arguments.cells) for seed in arguments.seeds])
     print(table.round(3).T.to_string(header=False))

@@ -156,6 +156,7 @@ def add(
     from scmagnify_assets.lakehouse import Lakehouse, check_name
     from scmagnify_assets.runner import announce, open_instance
     from scmagnify_core.dataset import read_dataset
+    from scmagnify_core.errors import PriorError
     from scmagnify_core.prior import assemble_prior, read_base_network
     from scmagnify_core.prior.base_network import read_table, rename_columns
     from scmagnify_core.prior.evidence import plan_evidence
@@ -204,12 +205,15 @@ def add(
             if path is not None:
                 rename_columns(read_table(path), names, f"'{path.name}'")
 
-    plan = None
-    if spec.prior or spec.references is not None or spec.curated is not None:
-        plan = plan_evidence(
+    try:
+        reasons = plan_evidence(
             spec.prior_network, spec.references, has_atac=dataset.atac is not None, n_imported=len(spec.prior),
             has_curated=spec.curated is not None,
-        )  # fmt: skip
+        ).reasons  # fmt: skip
+    except PriorError as error:
+        if spec.prior_network.evidence:
+            raise
+        reasons = (f"none yet: {error.found} {error.remedy}",)  # the data may come before the prior
     with open_instance(home) as instance:
         registration = registry.register(Lakehouse(home.lake), raw, replace=replace)
         announce(instance, registration)
@@ -225,13 +229,7 @@ def add(
             f"  {coverage.n_edges:,} of {coverage.n_edges_given:,} edges of {_escape(file_name)} can be candidates: "
             f"{coverage.n_sources} TFs, {coverage.n_targets} targets, density {candidates.density:.1%}."
         )
-    if plan is None:
-        out.print(
-            "  [yellow]No prior yet[/]: the method needs one; add it with --prior FILE --replace, or have it built "
-            "from chromatin with --references NAME --replace."
-        )
-    else:
-        out.print("  Candidate edges: " + " ".join(plan.reasons), highlight=False, soft_wrap=True)
+    out.print(f"  Candidate edges: {_escape(' '.join(reasons))}", highlight=False, soft_wrap=True)
     out.print(f"Registered in {toml}\nNext: [bold]{_program()} run {spec.name}[/]", soft_wrap=True)
 
 
@@ -418,9 +416,10 @@ def _progress() -> Iterator[None]:
 def _summarize(name: str) -> None:
     """What one wants to see first after a run."""
     edges = _query(NEXT_QUERY.format(name=name))
-    if edges.num_rows:
-        out.print(f"\n[bold]Strongest edges of {name}[/]")
-        _print(edges, Format.table)
+    if not edges.num_rows:  # some assets were selected, and none of them made a network
+        return
+    out.print(f"\n[bold]Strongest edges of {name}[/]")
+    _print(edges, Format.table)
     scores = _query(
         f"""SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
                    method, round(auprc_ratio, 2) AS auprc_ratio, round(epr, 2) AS epr,

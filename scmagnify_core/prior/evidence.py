@@ -116,9 +116,9 @@ def plan_evidence(
     if not kinds and not has_curated:
         if tf_list is None:
             raise PriorError(
-                "prior", "there is no evidence for any edge: no base network, and no genome, annotation and motifs.",
+                "prior", f"there is no evidence for any edge: no base network, and no {', '.join(missing)} declared.",
                 "Name a base network (source, target[, weight]): scmagnify add ... --prior FILE, or prior = in the "
-                "TOML; or declare reference files: scmagnify references.",
+                "TOML; or declare these reference files: scmagnify references.",
             )  # fmt: skip
         kinds.append("all_pairs")
         reasons.append("There is neither a prior nor motifs: every TF is a candidate for every gene.")

@@ -166,7 +166,7 @@ def test_unknown_names_say_what_there_is(shell):
 def test_a_failed_step_names_its_asset_and_the_remedy(shell, simulated):
     shell.run("add", simulated["data"], "--name", "bare", "--time-key", "pseudotime")
     said = shell.run("run", "bare", status=1)
-    assert "prior: is not set for 'bare'" in said
+    assert "prior: there is no evidence for any edge" in said
     assert "prior_network" in said
     assert "Traceback" not in said
 
