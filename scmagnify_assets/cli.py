@@ -160,6 +160,8 @@ def add(
     from scmagnify_core.prior import assemble_prior, read_base_network
     from scmagnify_core.prior.base_network import read_table, rename_columns
     from scmagnify_core.prior.evidence import plan_evidence
+    from scmagnify_core.prior.motifs import read_motifs
+    from scmagnify_core.prior.regions import parse_regions
     from scmagnify_core.references import refuse_missing_files
     from scmagnify_core.specification import (
         absolute_paths,
@@ -191,11 +193,16 @@ def add(
     spec = parse_spec(raw, f"'{beside}'" if beside.is_file() else "options")
     if spec.references is not None:
         refuse_missing_files(spec.references)
-    coverages = {}
+    coverages = []
     with err.status(f"Reading {spec.file.name}"):
         dataset = read_dataset(spec.description)
+        if spec.references is not None:
+            if dataset.atac is not None:
+                parse_regions(dataset.atac.var)
+            if spec.references.motifs is not None:
+                read_motifs(spec.references.motifs)
         for imported in spec.prior:
-            coverages[imported.name] = assemble_prior(read_base_network(imported), dataset)
+            coverages.append((imported.name, *assemble_prior(read_base_network(imported), dataset)))
         for path, names in (
             (spec.truth, ("source", "target")),
             (spec.curated, ("source", "target")),
@@ -224,7 +231,7 @@ def add(
               + (f", {dataset.atac.n_vars:,} peaks" if dataset.atac is not None else ""))  # fmt: skip
     for note in dataset.notes:
         out.print(f"  {_escape(note)}", highlight=False)
-    for file_name, (candidates, coverage) in coverages.items():
+    for file_name, candidates, coverage in coverages:
         out.print(
             f"  {coverage.n_edges:,} of {coverage.n_edges_given:,} edges of {_escape(file_name)} can be candidates: "
             f"{coverage.n_sources} TFs, {coverage.n_targets} targets, density {candidates.density:.1%}."
@@ -251,9 +258,10 @@ def references() -> None:
     for name, raw in declared.items():
         for key in REFERENCE_FILES:
             if key in raw:
-                is_there = Path(raw[key]).is_file()
+                place = str(raw[key])
+                is_there = Path(place).is_file()
                 is_whole = is_whole and is_there
-                table.add_row(name, key, _escape(raw[key]) if is_there else f"[red]missing[/] {_escape(raw[key])}")
+                table.add_row(name, key, _escape(place) if is_there else f"[red]missing[/] {_escape(place)}")
     if declared:
         out.print(table)
     else:

@@ -104,7 +104,7 @@ EDGE_EVIDENCE = """
         WHERE l.is_linked
     ) m USING (dataset, source, target)"""
 EXTRA_VIEWS = {
-    "edge_evidence": (EDGE_EVIDENCE, "Each edge with the linked peaks and motif hits that made it a candidate."),
+    "edge_evidence": (EDGE_EVIDENCE, "Each edge with the linked peaks and motif hits that support it."),
     "edge_provenance": (EDGE_PROVENANCE, "Each edge with the seeds, file and code that made it."),
     "time_travel": (TIME_TRAVEL, "Former states: FROM delta_scan('<lake>/<table_name>', version := <version>)."),
 }
@@ -514,7 +514,10 @@ class Lakehouse:
                     "Run its asset again."
                 )
             version = marks["version"][0].as_py()
-        return self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version).to_pandas()
+        rows = self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version)
+        gaps = [one for one in rows.schema if pa.types.is_integer(one.type) and rows[one.name].null_count]
+        # As floats, which pandas takes for integers with nulls, they would no longer match their declaration.
+        return rows.to_pandas().astype({one.name: f"Int{one.type.bit_width}" for one in gaps})
 
     def _rows(
         self,

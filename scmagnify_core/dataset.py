@@ -241,6 +241,7 @@ def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:
     if "atac" not in data.mod:
         return rna, None
     atac = data["atac"]
+    _refuse_bad_accessibility(atac)
     shared = rna.obs_names.intersection(atac.obs_names, sort=False)
     if shared.empty:
         raise InputError(
@@ -248,6 +249,17 @@ def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:
             "Give paired data with the same barcodes in both modalities, or leave the ATAC modality out.",
         )  # fmt: skip
     return rna[shared].copy(), atac[shared].copy()
+
+
+def _refuse_bad_accessibility(atac: "AnnData") -> None:
+    if atac.X is None:
+        raise InputError(
+            "mod['atac'].X", f"is empty. Layers: {shorten(list(atac.layers))}.",
+            "Put the counts of peaks into X, or leave the ATAC modality out.",
+        )  # fmt: skip
+    values = atac.X.data if sparse.issparse(atac.X) else np.asarray(atac.X)
+    if n_bad := int((~np.isfinite(values)).sum()):
+        raise InputError("mod['atac'].X", f"has {n_bad} NaN or infinite values.", "Give counts of peaks.")
 
 
 def _peaks_of_fragments(description: DataDescription, has_atac: bool) -> pd.DataFrame | None:

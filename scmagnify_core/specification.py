@@ -208,7 +208,7 @@ def named_files(spec: DatasetSpec) -> dict[str, Path]:
 
 def files_of(asset: str, spec: DatasetSpec) -> dict[str, Path]:
     """The files among :func:`named_files` that one result reads itself."""
-    wanted = PARAMETERS.get(asset, ())
+    wanted = PARAMETERS.get(asset, ("file", "fragments", "peaks"))
     return {key: path for key, path in named_files(spec).items() if key.partition(".")[0] in wanted}
 
 

@@ -180,7 +180,7 @@ def spline_f_test(
     projection = q[:, :rank].T @ matrix
     explained = (projection**2).sum(axis=0)
     freedom = n_cells - 1 - rank
-    residual = np.clip(total - explained, 0, None)
+    residual = np.maximum(total - explained, np.finfo(np.float64).eps * total)  # F of a perfect fit is finite
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(varies, (explained / rank) / (residual / freedom), np.nan)
     pvalue = np.maximum(stats.f.sf(statistic, rank, freedom), np.finfo(np.float64).tiny)

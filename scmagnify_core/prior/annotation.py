@@ -16,7 +16,7 @@ Decisions
 import gzip
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -90,20 +90,30 @@ def select_genes(annotation: pd.DataFrame, genes: Iterable[str]) -> pd.DataFrame
     return rows.iloc[place[is_found]].reset_index(drop=True).assign(gene=wanted[is_found])
 
 
-def promoter_regions(annotation: pd.DataFrame, upstream_bp: int, downstream_bp: int) -> pd.DataFrame:
+def promoter_regions(
+    annotation: pd.DataFrame, upstream_bp: int, downstream_bp: int, lengths: Mapping[str, int] | None = None
+) -> pd.DataFrame:
     """The sequence around each TSS, along the gene's strand.
+
+    Parameters
+    ----------
+    lengths
+        Length of each chromosome in bp, as far as known. Only a TSS that lies beyond is left as it is, so that a
+        genome of another build is noticed.
 
     Returns
     -------
     Frame with ``peak`` (its name, as chrom:start-end), ``gene``, ``chrom``, ``start``, ``end``, one row per gene: from
-    ``upstream_bp`` before the TSS to ``downstream_bp`` after its base, but not before the chromosome's start. Genes of
-    unknown strand are taken as on the forward strand.
+    ``upstream_bp`` before the TSS to ``downstream_bp`` after its base, but not beyond the chromosome. Genes of unknown
+    strand are taken as on the forward strand.
     """
     is_reverse = annotation["strand"] == "-"
     before = np.where(is_reverse, downstream_bp, upstream_bp)
     after = np.where(is_reverse, upstream_bp, downstream_bp)
     start = (annotation["tss"] - before).clip(lower=0)
     end = annotation["tss"] + after + 1
+    length = annotation["chrom"].map(lengths or {})
+    end = end.mask((annotation["tss"] < length) & (end > length), length).astype(np.int64)
     peak = annotation["chrom"] + ":" + start.astype(str) + "-" + end.astype(str)
     regions = {"peak": peak, "gene": annotation["gene"], "chrom": annotation["chrom"], "start": start, "end": end}
     return pd.DataFrame(regions).reset_index(drop=True)
@@ -284,6 +294,7 @@ def _one_row_per_gene(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     identifier = rows["gene_id"].where(rows["gene_id"].notna(), rows["gene"]) if "gene_id" in rows else rows["gene"]
     rows["gene_id"] = _without_version(identifier.astype(str))
     strand = rows["strand"].astype(str) if "strand" in rows else pd.Series(".", index=rows.index)
+    strand = strand.replace({"1": "+", "+1": "+", "1.0": "+", "-1": "-", "-1.0": "-"})  # as BioMart writes it
     rows["strand"] = strand.where(strand.isin(["+", "-"]), ".")
     if "tss" not in rows:
         rows["tss"] = np.where(rows["strand"] == "-", rows["end"] - 1, rows["start"])

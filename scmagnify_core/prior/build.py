@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from scmagnify_core.dataset import Dataset
-from scmagnify_core.errors import PriorError, shorten
+from scmagnify_core.errors import InputError, PriorError, shorten
 from scmagnify_core.prior.annotation import promoter_regions, read_annotation, select_genes
 from scmagnify_core.prior.base_network import read_base_network, read_table, rename_columns
 from scmagnify_core.prior.evidence import (
@@ -27,7 +27,7 @@ from scmagnify_core.prior.evidence import (
 from scmagnify_core.prior.genome import Genome
 from scmagnify_core.prior.motifs import map_motifs, read_motifs
 from scmagnify_core.prior.peak_gene_links import PeakGeneLinkConfig, link_peaks
-from scmagnify_core.prior.regions import guess_build, parse_regions
+from scmagnify_core.prior.regions import common_build_name, guess_build, match_chromosomes, parse_regions
 from scmagnify_core.prior.tf_binding import TFBindingConfig, scan_regions
 from scmagnify_core.references import References
 
@@ -92,9 +92,9 @@ def link_regions(
         peaks.append(found.peaks)
         notes += found.notes
     if with_promoters:
-        eligible = dataset.genes[dataset.rna.var["is_eligible"]]
+        genes = select_genes(annotation, dataset.genes[dataset.rna.var["is_eligible"]])
         regions = promoter_regions(
-            select_genes(annotation, eligible), config.promoter_upstream_bp, config.promoter_downstream_bp
+            genes, config.promoter_upstream_bp, config.promoter_downstream_bp, _chromosome_lengths(genes, references)
         )
         links.append(
             pd.DataFrame({"peak": regions["peak"], "target": regions["gene"], "distance_bp": 0}).assign(
@@ -102,7 +102,8 @@ def link_regions(
                 padj=float("nan"), is_linked=True,
             )
         )  # fmt: skip
-        peaks.append(regions.drop(columns="gene").drop_duplicates("peak").assign(n_cells=None, gc_content=None))
+        n_cells = pd.array([pd.NA] * len(regions), dtype="Int64")  # the column stays one of whole numbers
+        peaks.append(regions.drop(columns="gene").assign(n_cells=n_cells, gc_content=float("nan")))
         notes.append(
             f"Promoters of {regions['gene'].nunique():,} genes: {config.promoter_upstream_bp:,} bp upstream to "
             f"{config.promoter_downstream_bp:,} bp downstream of the TSS."
@@ -135,12 +136,15 @@ def bind_motifs(
         return BoundMotifs(pd.DataFrame(), pd.DataFrame(), (f"No sequence was searched for motifs: {why}.",))
     assert references.motifs is not None
     assert references.genome is not None
-    linked = set(links.loc[links["is_linked"], "peak"]) if len(links) else set()
-    regions = peaks[peaks["peak"].isin(linked)] if len(peaks) else peaks
+    regions = peaks
+    if len(links):
+        is_asked_for = links["is_linked"] & ("motif_" + links["kind"]).isin(kinds)
+        regions = peaks[peaks["peak"].isin(links.loc[is_asked_for, "peak"])]
     if regions.empty:
         raise PriorError(
             "peak_gene_links", "no peak is linked to a gene, so there is no sequence to search for motifs.",
-            "Relax peak_gene_links.min_correlation or max_pvalue, or widen its window_bp.",
+            "Relax peak_gene_links.min_correlation or max_pvalue, widen its window_bp, or use an imported network "
+            "alone: prior_network.evidence = ['imported'].",
         )  # fmt: skip
     motifs = read_motifs(references.motifs)
     eligible = dataset.genes[dataset.rna.var["is_eligible"]]
@@ -190,7 +194,10 @@ def find_evidence(
     motif_file = None if references is None else references.motifs
     for kind in plan.kinds:
         if kind == "imported":
-            frames |= {path.name: read_base_network(path) for path in imported}
+            names = [path.name for path in imported]
+            for path in imported:  # networks may have the same file name in several folders
+                name = path.name if names.count(path.name) == 1 else str(path)
+                frames[name] = read_base_network(path)
         elif kind == "all_pairs":
             assert references is not None
             assert references.tf_list is not None
@@ -205,7 +212,7 @@ def find_evidence(
             assert motif_file is not None
             frames[kind] = motif_evidence(rows, hits, motifs, motif_file.name)
     if curated is not None:
-        frames[curated.name] = read_base_network(curated).assign(evidence="curated")
+        frames[f"curated {curated.name}"] = read_base_network(curated).assign(evidence="curated")
     notes = [*plan.reasons, *(f"{name}: {len(frame):,} edges." for name, frame in frames.items())]
     if len(frames) > 1:
         notes.append(f"Candidates are the {config.combine} of these.")
@@ -221,12 +228,16 @@ def read_tf_list(path: Path, species: str | None) -> set[str]:
         The file cannot be read or names no TF.
     """
     if path.suffix in (".txt", ".list"):
-        names = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
+        try:
+            names = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"'{path}'", f"cannot be read ({error}).", "Give one name a line, as UTF-8.") from error
         names = {name for name in names if name and not name.startswith("#")}
     else:
         table = rename_columns(read_table(path), ("tf",), f"'{path.name}'")
-        if species is not None and "species" in table and (table["species"] == species).any():
-            table = table[table["species"] == species]
+        if species is not None and "species" in table:
+            is_own = table["species"].astype(str).str.lower() == species.lower()
+            table = table[is_own] if is_own.any() else table
         names = set(table["tf"].dropna().astype(str))
     if not names:
         raise PriorError(f"'{path.name}'", "names no TF.", "Give one name a line.")
@@ -246,9 +257,20 @@ def _all_pairs(dataset: Dataset, tf_list: Path, species: str | None) -> pd.DataF
     return all_pairs_evidence(sources, list(targets.union(pd.Index(sources))), tf_list.name)
 
 
+def _chromosome_lengths(genes: pd.DataFrame, references: References) -> dict[str, int]:
+    """Lengths of the genes' chromosomes, under the names that the annotation gives them."""
+    if references.genome is None:
+        return {}
+    with Genome(references.genome) as genome:
+        name_of = match_chromosomes(
+            genes["chrom"], genome.lengths, "the annotation's genes", f"genome '{references.genome.name}'"
+        )
+        return {name: genome.lengths[found] for name, found in name_of.items()}
+
+
 def _refuse_other_build(genome: Genome, references: References) -> None:
     found = guess_build(genome.lengths)
-    if references.build is not None and found is not None and found.lower() != references.build.lower():
+    if references.build is not None and found is not None and found != common_build_name(references.build):
         raise PriorError(
             "references.build", f"is {references.build}, but the chromosomes of {genome.path.name} have the lengths "
             f"of {found}.", "Name the genome of the build that the peaks were called on.",

@@ -39,7 +39,8 @@ class PriorConfig(BaseModel, frozen=True, extra="forbid"):
         (), description="Kinds to use: motif_atac, motif_promoter, imported, all_pairs; the best at hand when empty."
     )
     combine: Literal["union", "intersection"] = Field(
-        "union", description="A candidate has any kind of evidence, or every kind; curated edges are always in."
+        "union",
+        description="A candidate has any evidence, or every kind and imported network; curated edges stay in.",
     )
     targets: Literal["variable", "associated"] = Field(
         "variable", description="Targets are highly variable genes, or genes that change along pseudotime."

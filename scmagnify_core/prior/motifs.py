@@ -310,7 +310,8 @@ def map_motifs(
 
 def tf_symbols(name: str) -> tuple[str, ...]:
     """Symbols that a motif's name holds: those of both partners of a dimer."""
-    bare = re.sub(r"\(var\.\d+\)", "", name)
+    bare = re.sub(r"^(MA|UN)\d{4}\.\d+[._]", "", name)  # JASPAR's id, which some files repeat before the name
+    bare = re.sub(r"\(var\.\d+\)", "", bare)
     bare = re.sub(r"(_(HUMAN|MOUSE))?\.H\d+\w*(\.\w+)*$", "", bare)  # HOCOMOCO's collection, rank and quality
     bare = re.sub(r"_(HUMAN|MOUSE)$", "", bare)
     return _split(bare)
@@ -324,7 +325,8 @@ def _given_tfs(table: pd.DataFrame, species: str | None) -> Mapping[str, tuple[s
     """TFs that the table names for each motif."""
     by_lower = {str(column).lower(): column for column in reversed(list(table.columns))}
     columns = {}
-    for what, aliases in (("motif", MOTIF_COLUMNS), ("tf", ((f"tf_{species}",) if species else ()) + TF_COLUMNS)):
+    own = (f"tf_{species.lower()}",) if species else ()
+    for what, aliases in (("motif", MOTIF_COLUMNS), ("tf", own + TF_COLUMNS)):
         chosen = next((by_lower[alias] for alias in aliases if alias in by_lower), None)
         if chosen is None:
             raise MissingColumnError(

@@ -183,7 +183,7 @@ def _locate_genes(
     """Eligible genes with their place, chromosomes named as the peaks name them."""
     eligible = dataset.genes[dataset.rna.var["is_eligible"]]
     genes = select_genes(annotation, eligible)
-    name_of = match_chromosomes(set(genes["chrom"]), regions["chrom"], "the annotation's genes", "the ATAC modality")
+    name_of = match_chromosomes(genes["chrom"], regions["chrom"], "the annotation's genes", "the ATAC modality")
     n_annotated = len(genes)
     genes = genes.assign(chrom=genes["chrom"].map(name_of)).dropna(subset=["chrom"]).reset_index(drop=True)
     notes.append(

@@ -35,6 +35,16 @@ BUILDS: Mapping[tuple[str, int], str] = {
     ("1", 59578282): "danRer11",
     ("2L", 23513712): "dm6",
 }
+SYNONYMS: Mapping[str, str] = {
+    "grch37": "hg19",
+    "grch38": "hg38",
+    "t2t-chm13v2": "hs1",
+    "ncbi37": "mm9",
+    "grcm38": "mm10",
+    "grcm39": "mm39",
+    "grcz11": "danRer11",
+    "bdgp6": "dm6",
+}
 NEAR_TSS_BP = 1000
 SHIFTS_BP = (-50_000, -40_000, -30_000, -20_000, 20_000, 30_000, 40_000, 50_000)
 
@@ -146,6 +156,12 @@ def guess_build(lengths: Mapping[str, int]) -> str | None:
     return next(
         (BUILDS[key] for name, length in lengths.items() if (key := (_core(name)[1:], int(length))) in BUILDS), None
     )
+
+
+def common_build_name(build: str) -> str:
+    """A build's name as :func:`guess_build` gives it: GRCh38.p14 is hg38, and HG38 too; unknown names stay."""
+    names = {name.lower(): name for name in BUILDS.values()} | dict(SYNONYMS)
+    return names.get(build.lower().partition(".")[0], build)
 
 
 def check_within(regions: pd.DataFrame, lengths: Mapping[str, int], regions_from: str, genome_from: str) -> None:

@@ -245,6 +245,15 @@ def test_write_then_read_returns_the_same_values(lake: Lakehouse) -> None:
     assert lake.read("cells", "x", columns=["cell"]).columns.tolist() == ["cell"]
 
 
+def test_read_gives_integers_with_nulls_back_as_they_are_declared(lake: Lakehouse) -> None:
+    peaks = pd.DataFrame({"peak": ["a", "b"], "chrom": "1", "start": [1, 5], "end": [3, 7], "gc_content": np.nan})
+    peaks["n_cells"] = pd.array([3, None], dtype="Int32")
+    links = pd.DataFrame(columns=[column.name for column in TABLES["peak_gene_links"].body])
+    lake.write("peak_gene_links", "x", None, {"peaks": peaks, "peak_gene_links": links}, {}, **MADE)
+    stored = lake.read("peaks", "x").drop(columns=["dataset", "materialization_id"])
+    assert TABLES["peaks"].validate(stored)["n_cells"].to_pylist() == [3, None]
+
+
 def genes(n: int) -> pd.DataFrame:
     return pd.DataFrame(
         {

@@ -70,6 +70,7 @@ TABLE = "symbol,seqnames,start,end,strand\nAAA,chr1,100,300,+\nAAA,chr1,150,400,
 FORMS = {
     "gencode.v47.gtf": GENCODE, "ensembl.gtf": ENSEMBL_GTF, "refseq.gtf": REFSEQ_GTF, "ucsc.gtf": UCSC_EXONS,
     "gencode.gff3": GENCODE_GFF3, "ensembl.gff3": ENSEMBL_GFF3, "refseq.gff": REFSEQ_GFF3, "gtf_called.gff": GENCODE,
+    "biomart.csv": TABLE.replace("+", "1").replace("-", "-1"),
     "genes.bed": BED6, "genes12.bed": BED12, "genes.csv": TABLE, "genes.tsv": TABLE.replace(",", "\t"),
 }  # fmt: skip
 
@@ -230,3 +231,11 @@ def test_promoter_regions_follow_the_strand(annotation):
         ["chr1:1979-2100", "BBB", "chr1", 1979, 2100],
     ]
     assert promoter_regions(annotation, 1000, 0)["start"].tolist() == [0, 1999]
+
+
+def test_promoter_regions_end_with_the_chromosome_unless_the_tss_lies_beyond(annotation):
+    for length, ends in ((2050, [171, 2050]), (2000, [171, 2000]), (1999, [171, 2100])):
+        got = promoter_regions(annotation, 100, 20, {"chr1": length})
+        assert got["end"].tolist() == ends
+        assert got["peak"].tolist() == [f"chr1:50-{ends[0]}", f"chr1:1979-{ends[1]}"]
+    assert promoter_regions(annotation, 100, 20, {"chr2": 5}).equals(promoter_regions(annotation, 100, 20))

@@ -565,6 +565,12 @@ def with_obsm(key, value):
     return data
 
 
+def with_atac(values):
+    data = multiome()
+    data["atac"].X = values
+    return data
+
+
 ODD = [np.inf, *np.linspace(0, 1, N_CELLS - 1)]
 BAD = {
     "missing time key": (
@@ -668,6 +674,8 @@ BAD = {
         lambda: multiome(cells=["cell1", "cell1", "cell2"]), {},
         r"mod\['atac'\].obs_names: 1 names occur more than once: 'cell1'",
     ),
+    "NaN in ATAC": (lambda: with_atac(np.full((N_CELLS, 3), np.nan)), {}, r"mod\['atac'\].X: has \d+ NaN or infinite"),
+    "no values in ATAC": (lambda: with_atac(None), {}, r"mod\['atac'\].X: is empty. Layers: none. Put the counts"),
 }  # fmt: skip
 
 

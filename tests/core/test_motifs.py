@@ -160,6 +160,8 @@ def mapped(found):
         ("NKX2-5", ("NKX2-5",)),
         ("HIF1A", ("HIF1A",)),
         ("Zfp.1", ("Zfp.1",)),
+        ("MA0139.2.CTCF", ("CTCF",)),
+        ("MA0140.2_GATA1::TAL1", ("GATA1", "TAL1")),
     ],
 )
 def test_tf_symbols_reads_dimers_variants_and_uniprot_entries(name, symbols):
@@ -198,6 +200,7 @@ def test_map_motifs_lets_the_table_win_and_prefers_the_species():
     }
     mouse = map_motifs(motifs, ["Gata1", "Klf1", "Spi1", "Myc"], table=table, species="mouse")
     assert mapped(mouse) == {("a", "Klf1", "given"), ("b", "Spi1", "given")}
+    assert mapped(map_motifs(motifs, ["Klf1", "Spi1"], table=table, species="Mouse")) == mapped(mouse)
     plain = map_motifs(motifs, ["x", "KLF1"], table=table)
     assert mapped(plain) == {("a", "x", "given")}
 

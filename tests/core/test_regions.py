@@ -8,7 +8,9 @@ from scmagnify_core.errors import InputError, PriorError
 from scmagnify_core.prior.regions import (
     BUILDS,
     SHIFTS_BP,
+    SYNONYMS,
     check_within,
+    common_build_name,
     guess_build,
     match_chromosomes,
     parse_regions,
@@ -108,6 +110,12 @@ def test_match_chromosomes_shows_both_sides_when_nothing_matches():
 def test_guess_build_knows_the_first_chromosome_under_any_name(chrom, length, build):
     assert guess_build({"chr9": 5, chrom: length}) == guess_build({f"chr{chrom}": length}) == build
     assert guess_build({chrom: length + 1}) is None
+
+
+def test_common_build_name_knows_both_names_of_a_build():
+    assert common_build_name("GRCh38.p14") == common_build_name("grch38") == common_build_name("HG38") == "hg38"
+    assert {common_build_name(name) for name in SYNONYMS} == set(BUILDS.values())
+    assert common_build_name("mine") == "mine"
 
 
 def test_check_within_names_the_region_the_length_and_the_build():

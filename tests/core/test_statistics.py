@@ -206,6 +206,14 @@ def test_spline_f_test_never_gives_a_pvalue_of_zero():
     assert fit.statistic[0] > fit.statistic[2] > fit.statistic[1]
 
 
+def test_spline_f_test_of_a_perfect_fit_is_finite():
+    for n in range(100, 110):
+        position = np.linspace(0, 1, n)
+        fit = spline_f_test(2 * position[:, None] + 1, position, 5)
+        assert np.isfinite(fit.statistic).all()
+        assert fit.pvalue[0] == np.finfo(float).tiny
+
+
 def test_spline_f_test_loses_degrees_of_freedom_with_rank():
     """Crowded and lone positions leave the basis of full rank or not; F follows the rank that there is."""
     position = np.repeat([0, 1e-9, 2e-9, 3e-9, 4e-9, 5e-9, 6e-9, 1.0], 10)
