@@ -117,11 +117,11 @@ def figure_metadata(figure: "Figure") -> dg.MarkdownMetadataValue:
 
 
 def table_preview(frame: "pd.DataFrame") -> dg.TableMetadataValue:
-    """A few rows as a table in the UI; floats are rounded."""
-    records = frame.round(4).to_dict("records")
+    """A few rows as a table in the UI, floats to four significant digits: a p-value must not read 0."""
+    records = frame.to_dict("records")
     return dg.MetadataValue.table([dg.TableRecord({str(k): _plain(v) for k, v in row.items()}) for row in records])
 
 
 def _plain(value: Any) -> str | float | int | bool:
     item = value.item() if hasattr(value, "item") else value
-    return round(item, 4) if isinstance(item, float) else item
+    return float(f"{item:.4g}") if isinstance(item, float) else item

@@ -30,7 +30,7 @@ def gene_association(context: dg.AssetExecutionContext, dataset: Dataset, specs:
     context.add_output_metadata(
         {
             **{f"associated/{lineage}": int(n) for lineage, n in counts.items()},
-            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in value.notes)),
+            **({"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in value.notes))} if value.notes else {}),
             "top_genes": table_preview(whole[["gene", "statistic", "padj", "amplitude", "peak_pseudotime"]].head(10)),
             "figure": figure_metadata(plot_association(table, trends, config)),
         }

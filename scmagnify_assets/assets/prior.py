@@ -48,7 +48,11 @@ def peak_gene_links(context: dg.AssetExecutionContext, dataset: Dataset, specs: 
             "n_tested": len(value.links),
             "n_linked": len(linked),
             "n_linked_genes": int(linked["target"].nunique()),
-            **({} if linked["correlation"].isna().all() else {"figure": figure_metadata(plot_links(value.links))}),
+            **(
+                {}
+                if value.links["correlation"].isna().all()
+                else {"figure": figure_metadata(plot_links(value.links))}
+            ),
         }
     )
     return {"peak_gene_links": value.links, "peaks": value.peaks}
@@ -115,7 +119,7 @@ def prior_network(
             **metadata,
             **asdict(coverage),
             **{f"edges/{kind}": int(n) for kind, n in kinds.items()},
-            "density": value.density,
+            "density": round(value.density, 4),
             "figure": figure_metadata(plot_candidates(value.to_table())),
         }
     )

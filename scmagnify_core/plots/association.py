@@ -48,14 +48,14 @@ def _volcano(axis: "Axes", table: pd.DataFrame, config: AssociationConfig, linea
             tested.loc[which, "amplitude"], evidence[which], s=8, color=color, linewidths=0, alpha=0.8,
             label=f"{label} ({int(which.sum()):,})", rasterized=True,
         )  # fmt: skip
-    axis.axvline(config.min_amplitude, color="black", linewidth=0.8, linestyle=":")
+    axis.axvline(config.min_amplitude, color="black", linewidth=0.8, linestyle=":", label="thresholds")
     axis.axhline(-np.log10(config.max_padj), color="black", linewidth=0.8, linestyle=":")
     # Evidence grows with the number of cells up to the 308 digits of a float; the thresholds must stay in sight.
     axis.set_yscale("symlog", linthresh=10)
     axis.set_yticks(ticks := [0, 3, 10, 30, 100, 300], [str(tick) for tick in ticks], minor=False)
     axis.set_yticks([], minor=True)
     axis.set_ylim(0, 1.2 * max(10, -np.log10(config.max_padj), evidence.max(initial=0)))
-    axis.set(xlabel="amplitude of the fit (log counts per 10,000)", ylabel="−log10 padj")
+    axis.set(xlabel="amplitude of the fit (log counts per 10,000)", ylabel="−log10 adjusted p-value")
     where = "" if lineage == ALL else f" in {lineage}"
     axis.set_title(f"{int(found.sum()):,} of {len(tested):,} genes change along pseudotime{where}", fontsize=10)
     axis.legend(frameon=False, fontsize=8, markerscale=2, loc="lower right")
@@ -66,7 +66,7 @@ def _heat_map(axis: "Axes", association: pd.DataFrame, trends: pd.DataFrame, lin
     ranked = strongest_genes(association, len(association), lineage)
     shown = curves.reindex([gene for gene in ranked if gene in curves.index][:N_GENES])
     if shown.empty:
-        axis.set_title("Trends of associated genes")
+        axis.set_title("Trends of associated genes", fontsize=10)
         axis.text(0.5, 0.5, "no associated gene", ha="center", va="center", transform=axis.transAxes, color="grey")
         axis.set_axis_off()
         return

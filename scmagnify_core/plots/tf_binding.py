@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from scmagnify_core.plots.style import COLORS, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+N_MOTIFS = 15
+N_BINS = 8
 
 
 def plot_hits(hits: pd.DataFrame, motif_table: pd.DataFrame) -> "Figure":
@@ -24,34 +29,63 @@ def plot_hits(hits: pd.DataFrame, motif_table: pd.DataFrame) -> "Figure":
     """
     figure, (left, middle, right) = new_figure(12, 3.6, 3)
     motifs = motif_table.drop_duplicates("motif")
-    counts = motifs["n_hits"].to_numpy()
-    # Doubling bins, because a few motifs have most hits; the first bin is that of none.
-    edges = np.concatenate([[-0.5, 0.5], 2.0 ** np.arange(1, np.ceil(np.log2(counts.max() + 1)) + 1) - 0.5])
-    left.bar(range(len(edges) - 1), np.histogram(counts, edges)[0], color=COLORS[0], width=0.9)
-    limits = (edges + 0.5).astype(int)
-    labels = [f"{low}" if low + 1 == end else f"{low}-{end - 1}" for low, end in pairwise(limits)]
-    left.set_xticks(range(len(labels)), labels, rotation=60, fontsize=7)
-    left.set(
-        xlabel="hits of a motif", ylabel="motifs",
-        title=f"{int((counts > 0).sum())} of {len(motifs)} motifs have hits, median {np.median(counts):.0f}",
-    )  # fmt: skip
-
-    top = motifs.sort_values("n_hits", ascending=False, kind="stable").head(15)[::-1]
-    names = top["motif"].astype(str)
-    if "motif_name" in top:
-        names = top["motif_name"].astype(str) + " (" + names + ")"
-    middle.barh(names, top["n_hits"], color=COLORS[0])
-    middle.tick_params(axis="y", labelsize=7)
-    middle.set(xlabel="hits", title="Motifs with most hits")
-
-    per_region = hits.groupby("peak", observed=True).size().to_numpy()
-    most = int(per_region.max(initial=1))
-    right.hist(per_region, bins=list(np.arange(0.5, most + 1 + most / 30, 1 + most // 30)), color=COLORS[0])
-    middle_value = f"median {np.median(per_region):.0f}" if len(per_region) else "none has a hit"
-    right.set(
-        xlabel="hits of all motifs in a region", ylabel="regions",
-        title=f"{len(per_region)} regions with hits, {middle_value}",
-    )  # fmt: skip
+    _draw_counts(left, motifs["n_hits"].to_numpy())
+    _draw_largest(middle, motifs)
+    _draw_regions(right, hits.groupby("peak", observed=True).size().to_numpy())
     for axis in (left, middle, right):
         axis.title.set_fontsize(10)
     return figure
+
+
+def _draw_counts(axis: "Axes", counts: Int[np.ndarray, " motifs"]) -> None:
+    bins = _bins(counts)
+    heights = [((counts >= low) & (counts < end)).sum() for low, end in bins]
+    axis.bar(range(len(bins)), heights, color=COLORS[0], width=0.9)
+    axis.margins(x=max(0.02, (6 - len(bins)) / (2 * len(bins))))  # few bars are as wide as six would be
+    names = [f"{low:,}" if low + 1 == end else f"{low:,}–{end - 1:,}" for low, end in bins]
+    axis.set_xticks(range(len(bins)), names, fontsize=7, rotation=45, ha="right", rotation_mode="anchor")
+    axis.locator_params(axis="y", integer=True)
+    axis.set(
+        xlabel="hits of a motif", ylabel="motifs",
+        title=f"{int((counts > 0).sum())} of {len(counts)} motifs have hits, median {np.median(counts):,.0f}",
+    )  # fmt: skip
+
+
+def _bins(counts: Int[np.ndarray, " motifs"]) -> list[tuple[int, int]]:
+    """Ranges of counts (the end is not in them): one of none; equal ones, or doubling ones where counts spread far."""
+    bins = [(0, 1)] if (counts == 0).any() else []
+    found = counts[counts > 0]
+    if not len(found):
+        return bins
+    low, end = int(found.min()), int(found.max()) + 1
+    if end > N_BINS * low:
+        edges = 2 ** np.arange(int(np.log2(low)), int(np.ceil(np.log2(end))) + 1)
+    else:
+        step = -(-(end - low) // N_BINS)
+        edges = np.arange(low - low % step, end + step, step)
+    return bins + list(pairwise(edges.tolist()))
+
+
+def _draw_largest(axis: "Axes", motifs: pd.DataFrame) -> None:
+    top = motifs.sort_values("n_hits", ascending=False, kind="stable").head(N_MOTIFS)[::-1]
+    names = top["motif"].astype(str)
+    if "motif_name" in top:
+        names = top["motif_name"].astype(str) + " (" + names + ")"
+    axis.barh(names, top["n_hits"], color=COLORS[0])
+    axis.margins(y=max(0.02, (6 - len(top)) / (2 * len(top))))
+    axis.tick_params(axis="y", labelsize=7)
+    axis.locator_params(axis="x", integer=True, nbins=5)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.set(xlabel="hits", title=f"Motifs with most hits ({len(top)} of {len(motifs)})")
+
+
+def _draw_regions(axis: "Axes", counts: Int[np.ndarray, " regions"]) -> None:
+    most = int(counts.max(initial=1))
+    axis.hist(counts, bins=list(np.arange(0.5, most + 1 + most / 30, 1 + most // 30)), color=COLORS[0])
+    axis.locator_params(integer=True)
+    middle = f"median {np.median(counts):.0f} hits" if len(counts) else "none has a hit"
+    axis.set(
+        xlabel="hits of all motifs in a region",
+        ylabel="regions",
+        title=f"{len(counts):,} regions with hits, {middle}",
+    )

@@ -67,12 +67,16 @@ def test_every_check_runs_and_passes(platform: "Platform", materialized: dict[st
 
 
 @pytest.mark.usefixtures("materialized")
-@pytest.mark.parametrize(("asset", "number"), [("multiscale_network", "n_selected"), ("trained_model", "final_loss")])
+@pytest.mark.parametrize(
+    ("asset", "number"),
+    [("tf_binding", "n_hits"), ("multiscale_network", "n_selected"), ("trained_model", "final_loss")],
+)
 def test_the_page_of_an_asset_shows_its_numbers_and_figure(
     platform: "Platform", page: Any, asset: str, number: str
 ) -> None:
     (rows,) = platform.sql(
         {
+            "tf_binding": "SELECT count(*) FROM tf_binding",
             "multiscale_network": "SELECT count(*) FROM multiscale_network",
             "trained_model": "SELECT count(*) FROM training_history",
         }[asset]

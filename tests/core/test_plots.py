@@ -9,13 +9,16 @@ import pytest
 from matplotlib.colors import to_hex
 
 from scmagnify_core.plots.activity import plot_activity
+from scmagnify_core.plots.association import plot_association
 from scmagnify_core.plots.communication import plot_communication
 from scmagnify_core.plots.dataset import plot_embedding
 from scmagnify_core.plots.evaluation import plot_scores
 from scmagnify_core.plots.network import plot_network
+from scmagnify_core.plots.peak_gene_links import plot_links
 from scmagnify_core.plots.prior import plot_candidates
 from scmagnify_core.plots.regfactors import plot_regfactors
 from scmagnify_core.plots.style import ACTIVATES, REPRESSES, new_figure
+from scmagnify_core.plots.tf_binding import plot_hits
 from scmagnify_core.plots.training import plot_history
 
 
@@ -89,23 +92,145 @@ def test_plot_embedding_samples_beyond_its_limit_but_counts_all():
     assert axis.get_title() == "50 cells along pseudotime"
 
 
-# ---------------------------------------------------------------- candidates and networks
+# ---------------------------------------------------------------- candidates
+
+
+def candidates(sources, targets, evidence="imported"):
+    return pd.DataFrame({"source": sources, "target": targets, "evidence": evidence})
 
 
 def test_plot_candidates_counts_tfs_of_genes_and_targets_of_tfs():
-    prior = pd.DataFrame({"source": ["A", "A", "A", "B", "C"], "target": ["x", "y", "z", "x", "x"]})
-    genes, tfs = drawn(plot_candidates(prior)).axes
+    kinds = ["imported", "imported", "motif_atac", "imported", "curated+motif_atac"]
+    genes, tfs, evidence = drawn(plot_candidates(candidates(list("AAABC"), list("xyzxx"), kinds))).axes
     assert [patch.get_height() for patch in genes.patches] == [2, 0, 1]  # genes of 1, 2 and 3 TFs
     assert bars(tfs) == {"A": 3, "B": 1, "C": 1}
     assert labels(tfs.get_yticklabels())[-1] == "A"  # the largest on top
+    assert bars(evidence) == {
+        "imported network": 3,
+        "motif in linked peak": 1,
+        "curated list +\nmotif in linked peak": 1,
+    }
+    assert labels(evidence.get_yticklabels())[-1] == "imported network"
 
 
 def test_plot_candidates_draws_a_single_edge_and_at_most_15_tfs():
-    genes, tfs = drawn(plot_candidates(pd.DataFrame({"source": ["A"], "target": ["x"]}))).axes
+    genes, tfs, evidence = drawn(plot_candidates(candidates(["A"], ["x"]))).axes
     assert [patch.get_height() for patch in genes.patches] == [1]
     assert bars(tfs) == {"A": 1}
-    many = pd.DataFrame({"source": [f"T{i}" for i in range(40)], "target": "x"})
-    assert len(drawn(plot_candidates(many)).axes[1].patches) == 15
+    assert bars(evidence) == {"imported network": 1}
+    for axis in (tfs, evidence):  # a single bar is a bar, not a block
+        low, high = axis.get_ylim()
+        assert axis.patches[0].get_height() < (high - low) / 4
+    tfs = drawn(plot_candidates(candidates([f"T{i}" for i in range(40)], "x"))).axes[1]
+    assert len(tfs.patches) == 15
+    assert tfs.get_title() == "TFs with most candidate targets (15 of 40)"
+
+
+@pytest.mark.parametrize("n_sources", [39, 40, 41, 79, 500])
+def test_plot_candidates_leaves_out_no_gene_of_many_tfs(n_sources):
+    prior = candidates([f"T{i}" for i in range(n_sources)] + ["T0"], ["x"] * n_sources + ["y"])
+    genes = drawn(plot_candidates(prior)).axes[0]
+    assert sum(patch.get_height() for patch in genes.patches) == 2
+    assert len(genes.patches) <= 41
+
+
+# ---------------------------------------------------------------- evidence of the candidates
+
+
+def test_plot_association_draws_a_single_gene_associated_or_not():
+    time = np.linspace(0, 1, 5)
+    gene = {"lineage": "all", "gene": "x", "statistic": 9.0, "padj": 1e-9, "amplitude": 2.0, "is_associated": True}
+    trend = pd.DataFrame({"gene": "x", "pseudotime": time, "expression": time**2})
+    volcano, heat_map = drawn(plot_association(pd.DataFrame([gene]), trend)).axes[:2]
+    assert volcano.get_title() == "1 of 1 genes change along pseudotime"
+    assert labels(heat_map.get_yticklabels()) == ["x"]
+    still = pd.DataFrame([gene | {"is_associated": False}])
+    assert labels(drawn(plot_association(still, trend.head(0))).axes[1].texts) == ["no associated gene"]
+    untested = still.assign(padj=np.nan, statistic=np.nan)
+    volcano = drawn(plot_association(untested, trend.head(0))).axes[0]
+    assert volcano.get_title() == "0 of 0 genes change along pseudotime"
+
+
+def links_table(distances_bp, is_linked=True):
+    return pd.DataFrame(
+        {
+            "peak": [f"p{i}" for i in range(len(distances_bp))],
+            "target": [f"g{i % 10}" for i in range(len(distances_bp))],
+            "distance_bp": distances_bp,
+            "correlation": 0.5,
+            "zscore": 3.0,
+            "pvalue": 0.01,
+            "is_linked": is_linked,
+        }
+    )
+
+
+def test_plot_links_has_a_point_for_each_distance_with_enough_pairs():
+    links = links_table([0] * 20 + [-4_000] * 30 + [80_000] * 19 + [2_000_000] * 25)
+    links.loc[20:34, "is_linked"] = False
+    scores, distance, counts = drawn(plot_links(links)).axes
+    assert scores.get_title().startswith("100.0% of pairs have z > 2")
+    assert labels(distance.get_xticklabels()) == ["at TSS", "≤ 5", "> 1,000"]
+    np.testing.assert_allclose(distance.lines[0].get_ydata().astype(float), [1, 0.5, 1])
+    assert distance.get_title() == "79 of 94 pairs are linked"
+    assert counts.get_title() == "10 of 10 genes have a link"
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_plot_links_draws_a_single_pair(is_linked):
+    scores, distance, counts = drawn(plot_links(links_table([0], is_linked))).axes
+    assert scores.get_title().startswith("100.0%")
+    assert labels(distance.texts) == ["fewer than 20 pairs at any distance"]
+    assert counts.get_title() == f"{int(is_linked)} of 1 genes have a link"
+
+
+def test_plot_links_of_promoters_alone_says_that_nothing_was_tested():
+    promoters = links_table([0, 0]).assign(correlation=np.nan, zscore=np.nan, pvalue=np.nan)
+    scores, distance, counts = drawn(plot_links(promoters)).axes
+    assert labels(scores.texts) == ["no pair was tested"]
+    assert distance.get_title() == "0 of 0 pairs are linked"
+    assert counts.get_title() == "0 of 0 genes have a link"
+
+
+def hits_tables(n_hits):
+    """Motifs with these numbers of hits, all in one region."""
+    motifs = pd.DataFrame({"motif": [f"M{i}" for i in range(len(n_hits))], "motif_name": "X", "n_hits": n_hits})
+    return pd.DataFrame({"peak": ["p"] * sum(n_hits)}), motifs
+
+
+@pytest.mark.parametrize(
+    ("n_hits", "shown"),
+    [
+        ([1], {"1": 1}),
+        ([7], {"7": 1}),
+        ([0], {"0": 1}),
+        ([0, 1, 3], {"0": 1, "1": 1, "2": 0, "3": 1}),
+        ([0, 90, 95, 131], {"0": 1, "90–95": 2, "96–101": 0, "102–107": 0, "108–113": 0, "114–119": 0, "120–125": 0,
+                            "126–131": 1}),
+        ([3, 5, 5, 40], {"2–3": 1, "4–7": 2, "8–15": 0, "16–31": 0, "32–63": 1}),
+    ],
+)  # fmt: skip
+def test_plot_hits_counts_motifs_in_bins_that_suit_them(n_hits, shown):
+    left, middle, right = drawn(plot_hits(*hits_tables(n_hits))).axes
+    heights = [patch.get_height() for patch in left.patches]
+    assert dict(zip(labels(left.get_xticklabels()), heights, strict=True)) == shown
+    assert bars(middle) == {f"X (M{i})": n for i, n in enumerate(n_hits)}
+    assert sum(patch.get_height() for patch in right.patches) == (sum(n_hits) > 0)
+    assert ("none has a hit" in right.get_title()) == (sum(n_hits) == 0)
+
+
+def test_plot_hits_names_at_most_15_motifs_and_draws_one_as_a_bar():
+    middle = drawn(plot_hits(*hits_tables(list(range(100, 140))))).axes[1]
+    assert list(bars(middle).values()) == list(range(125, 140))
+    assert middle.get_title() == "Motifs with most hits (15 of 40)"
+    left, middle, _ = drawn(plot_hits(*hits_tables([5]))).axes
+    low, high = middle.get_ylim()
+    assert middle.patches[0].get_height() < (high - low) / 4
+    low, high = left.get_xlim()
+    assert left.patches[0].get_width() < (high - low) / 4
+
+
+# ---------------------------------------------------------------- networks
 
 
 def edges_table(n_edges):
