@@ -9,7 +9,8 @@ Decisions
 * The random stream is its own, so that simulated data are the same with and without a genome.
 * A planted instance is drawn from the motif's own probabilities, as binding sites vary, but until a scan at
   p = 5e-5 would report it: uniform background, pseudocount 1e-4. Its score is unrelated to that in ``motif_hits``.
-* Other matches arise by chance, as in any genome: one in twenty peaks of 500 bp per motif.
+* The motif hits of the simulation are all there are: its decoys stand for the matches that arise by chance in a real
+  genome. On request those of the random sequence, in one of twenty peaks of 500 bp per motif, are left as well.
 * Between peaks the genome is N, as if hard masked. It compresses to nothing, and nobody may look there: genes have
   positions but no sequence.
 * Lines of the FASTA are long, because an index is built line by line.
@@ -39,6 +40,7 @@ N_SITES = 200  # a motif's probabilities are shares of this many binding sites
 GC_SHARE = (0.4, 0.6)  # of a peak
 GENE_LENGTH_BP = (3_000, 9_000)
 MARGIN_BP = 250_000  # from the last peak or gene to the end of its chromosome
+ROUNDS = 20  # of changing bases in chance matches
 LINE_BP = 10_000
 LINES_PER_WRITE = 6  # as many as fill one block of bgzip
 
@@ -134,15 +136,20 @@ class SimulatedGenome:
             yield from (" ".join(f"{value:.6f}" for value in row) + "\n" for row in matrix)
 
 
-def simulate_genome(simulation: Simulation, seed: int | None = None) -> SimulatedGenome:
+def simulate_genome(
+    simulation: Simulation, seed: int | None = None, *, with_chance_matches: bool = False
+) -> SimulatedGenome:
     """Draw a genome in which every ``(peak, source)`` of the simulation's ``motif_hits`` is an instance of a motif.
 
-    Takes about a second for the demo. Deterministic: the same simulation and seed give the same genome.
+    Takes some seconds for the demo. Deterministic: the same simulation and seed give the same genome.
 
     Parameters
     ----------
     seed
         That of the simulation when omitted; its random stream is another one.
+    with_chance_matches
+        Leave further matches of the motifs where random sequence makes some. Otherwise bases are changed until hardly
+        any is left but those that overlap planted instances.
 
     Raises
     ------
@@ -160,6 +167,8 @@ def simulate_genome(simulation: Simulation, seed: int | None = None) -> Simulate
     sites, sequences = _plant(rng, peaks, sites)
     sites.insert(2, "motif", sites["source"].map(dict(zip(tfs, names, strict=True))))
     genes = _genes(rng, simulation)
+    if not with_chance_matches:
+        sequences = _without_chance_matches(rng, peaks, sequences, sites, dict(zip(names, motifs, strict=True)))
     last = pd.concat([peaks[["chrom", "end"]], genes[["chrom", "end"]]]).groupby("chrom", sort=False)["end"].max()
     return SimulatedGenome(
         peaks.assign(sequence=sequences),
@@ -282,6 +291,61 @@ def _plant(rng: np.random.Generator, peaks: pd.DataFrame, sites: pd.DataFrame) -
         sequences.append(bases.tobytes().decode())
     columns = ["peak", "source", "start", "strand", "sequence", "score"]
     return sites.assign(start=start, strand=strand)[columns], sequences
+
+
+def _without_chance_matches(
+    rng: np.random.Generator,
+    peaks: pd.DataFrame,
+    sequences: list[str],
+    sites: pd.DataFrame,
+    motifs: Mapping[str, _Motif],
+) -> list[str]:
+    """Change a base outside the planted instances in every other match, until none is left.
+
+    A match that shares all its telling bases with planted instances stays.
+    """
+    bases = [np.searchsorted(BASES, np.frombuffer(text.encode(), dtype=np.uint8)) for text in sequences]
+    is_free = [np.ones(len(one), dtype=bool) for one in bases]
+    number = dict(zip(peaks["peak"], range(len(peaks)), strict=True))
+    planted = set()
+    columns = (sites[name].tolist() for name in ("peak", "motif", "start", "sequence"))
+    for peak, name, start, text in zip(*columns, strict=True):
+        is_free[number[peak]][start : start + len(text)] = False
+        planted.add((number[peak], name, start))
+    todo = list(range(len(bases)))
+    for _ in range(ROUNDS):
+        changed = set()
+        for name, motif in motifs.items():
+            for place, start in _matches(motif, [bases[peak] for peak in todo]):
+                peak, width = todo[place], len(motif.matrix)
+                free = np.flatnonzero(is_free[peak][start : start + width])
+                if (peak, name, start) in planted or not len(free):
+                    continue
+                at = start + int(rng.choice(free))
+                bases[peak][at] = (bases[peak][at] + rng.integers(1, 4)) % 4
+                changed.add(peak)
+        todo = sorted(changed)
+        if not todo:
+            break
+    return [BASES[one].tobytes().decode() for one in bases]
+
+
+def _matches(motif: _Motif, sequences: list[Int[np.ndarray, " base"]]) -> list[tuple[int, int]]:
+    """Sequence and start of every match of a motif on either strand, those just below its threshold included."""
+    width = len(motif.matrix)
+    unknown = np.full(width, 4)  # keeps a match from spanning two sequences
+    text = np.concatenate([part for one in sequences for part in (one, unknown)])
+    begins = np.cumsum([0, *(len(one) + width for one in sequences[:-1])])
+    found = np.zeros(len(text) - width + 1, dtype=bool)
+    for log_odds in (motif.log_odds, motif.log_odds[::-1, ::-1]):
+        with_unknown = np.column_stack([log_odds, np.full(width, -np.inf)])
+        score = np.zeros(len(found))
+        for position, row in enumerate(with_unknown):
+            score += row[text[position : position + len(found)]]
+        found |= score >= motif.threshold - 2 * ROUNDING_BITS
+    places = np.flatnonzero(found)
+    which = np.searchsorted(begins, places, side="right") - 1
+    return list(zip(which.tolist(), (places - begins[which]).tolist(), strict=True))
 
 
 def reverse_complement(sequence: str) -> str:
