@@ -82,7 +82,7 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     binding = through_storage("tf_binding", tf_binding(context(), again, links, specs=specs), tmp_path)
     assert set(binding["motifs"]["source"]) <= set(again.genes)
     prior = prior_network(context(), again, moving, links, binding, specs=specs)
-    assert {"motif_atac", "imported", "imported+motif_atac"} == set(prior.evidence["evidence"])
+    assert {"imported", "imported+motif_atac"} == set(prior.evidence["evidence"])
     prior = through_storage("prior_network", prior, tmp_path)
     operators = diffusion_operators(context(), again, prior, specs=specs)
     stored = through_storage("diffusion_operators", operators, tmp_path)
