@@ -1,16 +1,31 @@
 """The platform around ``scmagnify_core``: the only place that knows Dagster and storage.
 
+What there is
+
 ``home``         where everything lives on disk
 ``partitions``   data sets and seeds
-``registry``     data sets that were added: their file, their settings
+``intake``       a data set before it is registered: its settings, and whether it can be used
+``registry``     data sets that were added: their files (``hashes``), their settings
+``lakehouse``    tables, artefacts, SQL views; ``lineage`` describes one write, ``maintenance`` keeps the lake small
 ``resources``    the lake and the settings, as Dagster resources
 ``codecs``       core's values <-> tables and artefacts
 ``io_manager``   writes what an asset returns, reads what it asks for, records lineage
-``assets``       the graph
-``checks``       what must hold before anything downstream runs
+``declare``      what all assets share; ``assets`` is the graph itself
+``checks``       what must hold before anything downstream runs, and what is unusual; ``freshness``
+
+What happens by itself
+
+``arrivals``     data files in the incoming folder become data sets
+``automation``   when an asset runs
+``schedules``    nightly refresh, weekly maintenance
+``failures``     what is tried again, and errors in words; ``alerts`` tells people
+
+Where it runs
+
 ``definitions``  composition only
+``executors``    where steps run; ``processes`` what each owes the machine
+``server``       the platform on one machine
 ``runner``       the graph without a UI, wave by wave
-``lakehouse``    tables, artefacts, SQL views; ``lineage`` describes one write
 ``cli``          the ``scmagnify`` command
 """
 
@@ -18,5 +33,11 @@ import warnings
 
 # Parts of Dagster that the design rests on are marked preview or beta; the pinned version is tested with them, and
 # users cannot act on the warning. Matched by text, because importing Dagster here would slow `scmagnify --help`.
-for _feature in ("Specifying a partitions_def", "Parameter `backfill_policy`", "Class `MultiToSingle"):
+for _feature in (
+    "Specifying a partitions_def",
+    "Parameter `backfill_policy",
+    "Parameter `use_user_code_server",
+    "Parameter `owners",
+    "Class `MultiToSingle",
+):
     warnings.filterwarnings("ignore", message=_feature)

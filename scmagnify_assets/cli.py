@@ -6,6 +6,7 @@ typing errors answer at once.
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ out, err = Console(), Console(stderr=True)
 
 MAX_SHOWN = 200  # rows of a table in the terminal
 NEXT_QUERY = """SELECT source, target, score, signed_score, lag, stability
-FROM edges WHERE dataset = '{name}' ORDER BY score DESC LIMIT 10"""
+FROM edges WHERE dataset = $name ORDER BY score DESC LIMIT 10"""
 
 REFERENCES_EXAMPLE = """[hg38]
 species = "human"
@@ -153,23 +154,10 @@ def add(
     import tomli_w
 
     from scmagnify_assets import registry
+    from scmagnify_assets.intake import complete, inspect
     from scmagnify_assets.lakehouse import Lakehouse, check_name
-    from scmagnify_assets.runner import announce, open_instance
-    from scmagnify_core.dataset import read_dataset
-    from scmagnify_core.errors import PriorError
-    from scmagnify_core.prior import assemble_prior, read_base_network
-    from scmagnify_core.prior.base_network import read_table, rename_columns
-    from scmagnify_core.prior.evidence import plan_evidence
-    from scmagnify_core.prior.motifs import read_motifs
-    from scmagnify_core.prior.regions import parse_regions
-    from scmagnify_core.references import refuse_missing_files
-    from scmagnify_core.specification import (
-        absolute_paths,
-        override,
-        parse_spec,
-        read_spec_file,
-        resolve_references,
-    )
+    from scmagnify_assets.runner import open_instance
+    from scmagnify_core.specification import override, read_spec_file
 
     beside = file if file.suffix == ".toml" else file.with_suffix(".toml")
     raw: dict[str, Any] = read_spec_file(beside) if beside.is_file() or file.suffix == ".toml" else {}
@@ -187,57 +175,26 @@ def add(
         if value
     }
     home = _home()
-    raw = absolute_paths(override(raw | given, settings or ()), Path.cwd())
-    raw = resolve_references(raw, home.references)
-    raw["name"] = check_name(name or raw.get("name") or file.stem)
-    spec = parse_spec(raw, f"'{beside}'" if beside.is_file() else "options")
-    if spec.references is not None:
-        refuse_missing_files(spec.references)
-    coverages = []
-    with err.status(f"Reading {spec.file.name}"):
-        dataset = read_dataset(spec.description)
-        if spec.references is not None:
-            if dataset.atac is not None:
-                parse_regions(dataset.atac.var)
-            if spec.references.motifs is not None:
-                read_motifs(spec.references.motifs)
-        for imported in spec.prior:
-            coverages.append((imported.name, *assemble_prior(read_base_network(imported), dataset)))
-        for path, names in (
-            (spec.truth, ("source", "target")),
-            (spec.curated, ("source", "target")),
-            (spec.ligand_receptor, ("ligand", "receptor")),
-            (spec.receptor_tf, ("receptor", "tf")),
-        ):
-            if path is not None:
-                rename_columns(read_table(path), names, f"'{path.name}'")
-
-    try:
-        reasons = plan_evidence(
-            spec.prior_network, spec.references, has_atac=dataset.atac is not None, n_imported=len(spec.prior),
-            has_curated=spec.curated is not None,
-        ).reasons  # fmt: skip
-    except PriorError as error:
-        if spec.prior_network.evidence:
-            raise
-        reasons = (f"none yet: {error.found} {error.remedy}",)  # the data may come before the prior
+    raw = complete(override(raw | given, settings or ()), Path.cwd(), home, name or file.stem)
+    if name:
+        raw["name"] = check_name(name)
+    with err.status(f"Reading {file.name}"):
+        found = inspect(raw, f"'{beside}'" if beside.is_file() else "options", needs_evidence=False)
+    toml = home.incoming / f"{raw['name']}.toml"
     with open_instance(home) as instance:
-        registration = registry.register(Lakehouse(home.lake), raw, replace=replace)
-        announce(instance, registration)
-    toml = home.incoming / f"{spec.name}.toml"
-    toml.write_text(tomli_w.dumps(dict(registration.raw)), encoding="utf-8")
+        lake = Lakehouse(home.lake)
+        registry.refuse_taken(lake, raw, replace=replace)
+        # The file first: whoever watches the folder then finds in it what is registered.
+        temporary = toml.with_suffix(".toml.part")
+        temporary.write_text(tomli_w.dumps(registry.as_json(raw)), encoding="utf-8")
+        temporary.replace(toml)
+        registry.announce(instance, registry.register(lake, raw, replace=replace))
 
-    out.print(f"[bold]{spec.name}[/]: {dataset.rna.n_obs:,} cells x {dataset.rna.n_vars:,} genes"
-              + (f", {dataset.atac.n_vars:,} peaks" if dataset.atac is not None else ""))  # fmt: skip
-    for note in dataset.notes:
-        out.print(f"  {_escape(note)}", highlight=False)
-    for file_name, candidates, coverage in coverages:
-        out.print(
-            f"  {coverage.n_edges:,} of {coverage.n_edges_given:,} edges of {_escape(file_name)} can be candidates: "
-            f"{coverage.n_sources} TFs, {coverage.n_targets} targets, density {candidates.density:.1%}."
-        )
-    out.print(f"  Candidate edges: {_escape(' '.join(reasons))}", highlight=False, soft_wrap=True)
-    out.print(f"Registered in {toml}\nNext: [bold]{_program()} run {spec.name}[/]", soft_wrap=True)
+    first, *others = found.lines
+    out.print(f"[bold]{raw['name']}[/]: {_escape(first)}", highlight=False)
+    for line in others:
+        out.print(f"  {_escape(line)}", highlight=False, soft_wrap=True)
+    out.print(f"Registered in {toml}\nNext: [bold]{_program()} run {raw['name']}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -348,22 +305,46 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine by default.")] = "127.0.0.1",
 ) -> None:
-    """Open Dagster's UI on the same results; stop it with Ctrl-C.
+    """Run the platform on this machine: the UI, and what makes it run by itself. Stop it with Ctrl-C.
+
+    While it runs, a data file that is dropped into `$SCMAGNIFY_HOME/incoming` (or the folder or URL that
+    SCMAGNIFY_INCOMING names) is validated, registered and run; so is what `scmagnify add` registers. What died is
+    started again. The UI has no log-in: leave it on this machine, or put it behind a proxy that asks for one
+    (`deploy/gpu-server`).
 
     Example: `scmagnify ui --port 3001`, then http://127.0.0.1:3001
     """
-    import os
-
     from scmagnify_assets.runner import open_instance
+    from scmagnify_assets.server import serve
 
     home = _home()
     with open_instance(home):
         pass  # makes the folders, the lake and Dagster's configuration
-    environment = os.environ | {"DAGSTER_HOME": str(home.dagster), "SCMAGNIFY_HOME": str(home.root)}
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    arguments = [dagster, "dev", "-m", "scmagnify_assets.definitions", "-h", host, "-p", str(port)]
-    out.print(f"Dagster UI on http://{host}:{port} (stop with Ctrl-C)")
-    os.execve(dagster, arguments, environment)
+    out.print(f"UI on http://{host}:{port}, watching {home.incoming_url} (stop with Ctrl-C)", soft_wrap=True)
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        err.print(f"[yellow]Anyone who reaches {host}:{port} can start runs and read results: there is no log-in.[/]")
+    serve(home, host, port, lambda said: err.print(_escape(said), highlight=False))
+
+
+@app.command()
+def maintain(
+    keep_days: Annotated[
+        int | None, typer.Option(min=7, help="Days that former versions stay readable; SCMAGNIFY_KEEP_DAYS or 90.")
+    ] = None,
+) -> None:
+    """Merge small files of the lake, and remove former versions that are older than a period.
+
+    The platform does this every Sunday. Current results are never removed.
+
+    Example: `scmagnify maintain --keep-days 30`
+    """
+    from scmagnify_assets.lakehouse import Lakehouse
+    from scmagnify_assets.maintenance import maintain as maintain_lake
+    from scmagnify_assets.schedules import keep_days_of_environment
+
+    with err.status("Maintaining the lake"):
+        report = maintain_lake(Lakehouse(_home().lake), keep_days=keep_days or keep_days_of_environment())
+    out.print(str(report), highlight=False)
 
 
 @app.command()
@@ -423,18 +404,19 @@ def _progress() -> Iterator[None]:
 
 def _summarize(name: str) -> None:
     """What one wants to see first after a run."""
-    edges = _query(NEXT_QUERY.format(name=name))
+    edges = _query(NEXT_QUERY, {"name": name})
     if not edges.num_rows:  # some assets were selected, and none of them made a network
         return
     out.print(f"\n[bold]Strongest edges of {name}[/]")
     _print(edges, Format.table)
     scores = _query(
-        f"""SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
+        """SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
                    method, round(auprc_ratio, 2) AS auprc_ratio, round(epr, 2) AS epr,
                    round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
                    round(lag_spearman, 2) AS lag_spearman
-            FROM network_scores WHERE dataset = '{name}' AND prior_edges <> 'removed'
-            ORDER BY truth, asked, auprc_ratio DESC"""
+            FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed'
+            ORDER BY truth, asked, auprc_ratio DESC""",
+        {"name": name},
     )
     if scores.num_rows:
         out.print(
@@ -447,7 +429,7 @@ def _summarize(name: str) -> None:
     out.print(
         f'\nAsk next, which seeds, file and code made the strongest edge:\n  {program} sql "{query}"', soft_wrap=True
     )
-    has_motifs = _query(f"SELECT 1 FROM tf_binding WHERE dataset = '{name}' LIMIT 1").num_rows
+    has_motifs = _query("SELECT 1 FROM tf_binding WHERE dataset = $name LIMIT 1", {"name": name}).num_rows
     if has_motifs:
         query = (
             "SELECT source, target, peak, distance_bp, correlation, motif, motif_start, strand, motif_pvalue "
@@ -459,13 +441,12 @@ def _summarize(name: str) -> None:
 
 def _program() -> str:
     """What to type for this command here: its name where it is on the PATH, else where it lies."""
-    import os
     import shutil
 
     return "scmagnify" if shutil.which("scmagnify") else os.path.relpath(sys.argv[0])
 
 
-def _query(query: str) -> "pa.Table":
+def _query(query: str, parameters: Mapping[str, Any] | None = None) -> "pa.Table":
     from scmagnify_assets.home import VARIABLE
     from scmagnify_assets.lakehouse import Lakehouse
     from scmagnify_core.errors import InputError
@@ -476,7 +457,7 @@ def _query(query: str) -> "pa.Table":
             f"'{home.root}'", "holds no results yet.",
             f"Try `scmagnify demo`, add a data set, or point {VARIABLE} at the folder of earlier results.",
         )  # fmt: skip
-    return Lakehouse(home.lake).sql(query)
+    return Lakehouse(home.lake).sql(query, parameters)
 
 
 def _print(rows: "pa.Table", format: Format) -> None:
@@ -527,12 +508,13 @@ def _prompt(format: Format) -> None:
     """Read queries until the end of input; names of tables and columns complete with Tab."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     from scmagnify_core.tables import TABLES
 
     words = sorted({*TABLES, *(column.name for table in TABLES.values() for column in table.columns), *_KEYWORDS})
-    history = FileHistory(str(_home().root / ".sql_history"))
+    root = _home().root
+    history = FileHistory(str(root / ".sql_history")) if os.access(root, os.W_OK) else InMemoryHistory()
     session: PromptSession[str] = PromptSession(history=history, completer=WordCompleter(words, ignore_case=True))
     out.print("SQL over every result. SHOW TABLES lists the tables, DESCRIBE edges its columns; Ctrl-D ends.")
     while True:

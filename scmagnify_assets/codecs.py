@@ -18,7 +18,7 @@ from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.training import TrainingResult
+from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network
 from scmagnify_core.prior import PriorNetwork
 

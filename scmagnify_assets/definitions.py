@@ -5,6 +5,8 @@ from typing import Any
 import dagster as dg
 
 from scmagnify_assets import checks
+from scmagnify_assets.alerts import failed_run
+from scmagnify_assets.arrivals import arrivals, receive_data_set
 from scmagnify_assets.assets import (
     activity,
     association,
@@ -17,8 +19,12 @@ from scmagnify_assets.assets import (
     prior,
     regfactors,
 )
+from scmagnify_assets.automation import automation_sensor
+from scmagnify_assets.executors import executor, refuse_unknown_assets
 from scmagnify_assets.io_manager import LakehouseIOManager
+from scmagnify_assets.processes import end_with_parent
 from scmagnify_assets.resources import LakeResource, Specs
+from scmagnify_assets.schedules import JOBS, SCHEDULES
 
 # In the order of the graph.
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
@@ -47,11 +53,17 @@ def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) 
     return {"lake": lake_resource, "specs": specs, "io_manager": LakehouseIOManager(lake=lake_resource, specs=specs)}
 
 
-# Runs from the UI give each step a process, and every asset and check is a step. Spawned, each would first import
-# for seconds; forked from a server that has imported once, it starts at once. The server only imports: nothing there
-# opens a lake (the threads of Delta's runtime would not survive the fork) or touches CUDA (nor would its context).
-EXECUTOR = dg.multiprocess_executor.configured(
-    {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}}
-)
+# A run worker that outlived its code server would be a second of its kind as soon as the run is started again.
+end_with_parent()
 
-defs = dg.Definitions(assets=ASSETS, asset_checks=checks.CHECKS, resources=resources(), executor=EXECUTOR)
+refuse_unknown_assets([asset.key.to_user_string() for asset in ASSETS])
+
+defs = dg.Definitions(
+    assets=ASSETS,
+    asset_checks=checks.CHECKS,
+    resources=resources(),
+    executor=executor(),
+    jobs=[receive_data_set, *JOBS],
+    sensors=[arrivals, automation_sensor(), failed_run],
+    schedules=SCHEDULES,
+)

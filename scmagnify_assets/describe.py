@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+METHOD = "https://doi.org/10.64898/2026.02.03.703669"
+
 # Where a column's values come from: asset -> column of its main table -> (asset, column) that was read.
 COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
     "gene_association": {"gene": [("dataset", "gene")], "statistic": [("dataset", "pseudotime")]},
@@ -73,10 +75,14 @@ def table_metadata(asset: str, written: Sequence[Materialization]) -> dict[str, 
 
 
 def definition_metadata(asset: str) -> dict[str, Any]:
-    """Column schema of an asset's main table and the meaning of all its tables, for its definition."""
-    tables = tables_of(asset)
-    meanings = "\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)
-    return {**_columns(asset), "tables": dg.MetadataValue.md(meanings)} if tables else {}
+    """What an asset's page says before anything is made: the method, its tables and columns, and a query to try."""
+    found: dict[str, Any] = {"method": dg.MetadataValue.url(METHOD)}
+    if tables := tables_of(asset):
+        meanings = "\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)
+        main = next((table.name for table in tables if table.name == asset), tables[0].name)
+        query = f"scmagnify sql \"FROM {main} WHERE dataset = '...' LIMIT 10\""
+        found |= {**_columns(asset), "tables": dg.MetadataValue.md(meanings), "query": query}
+    return found
 
 
 def _columns(asset: str) -> dict[str, Any]:

@@ -69,5 +69,5 @@ def _lake(home: Home) -> Finding:
         lake = Lakehouse(home.lake)
         n_datasets = lake.sql("SELECT count(*) FROM datasets").column(0)[0].as_py()
     except ScmagnifyError as error:
-        return Finding("lake", str(error), False, "See the message; results are versioned, nothing was deleted")
+        return Finding("lake", str(error), False, "See the message, and `scmagnify sql` for what can be read")
     return Finding("lake", f"{home.lake}, {n_datasets} data sets")

@@ -9,22 +9,49 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "SCMAGNIFY_HOME"
+INCOMING = "SCMAGNIFY_INCOMING"
 DEFAULT = "scmagnify_home"
 
 # Written once; a user's own edits stay. Concurrency stays at what a laptop bears.
 DAGSTER_YAML = """\
+# Dagster on one machine, for one person; runs at a time stay at what a laptop bears.
+run_launcher:
+  # Processes, as Dagster does by itself, but the daemon sees when one is gone.
+  module: scmagnify_assets.launcher
+  class: LocalRunLauncher
 telemetry:
   enabled: false
 nux:
   enabled: false
+freshness:
+  enabled: true
 run_monitoring:
   enabled: true
-  free_slots_after_run_end_seconds: 60
+  poll_interval_seconds: 10
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 60
+  # A run that died gives back its turn on the GPU.
+  free_slots_after_run_end_seconds: 15
+run_retries:
+  enabled: true
+  max_retries: 3
+  # Assets try failed steps again themselves; this is for runs whose worker died.
+  retry_on_asset_or_op_failure: false
 concurrency:
   pools:
+    # Steps of one pool take turns, over all runs: one training at a time.
     default_limit: 1
+    granularity: op
   runs:
     max_concurrent_runs: 2
+retention:
+  # The sensors tick every few seconds, mostly to find nothing.
+  sensor:
+    purge_after_days:
+      skipped: 1
+  auto_materialize:
+    purge_after_days:
+      skipped: 1
 """
 
 
@@ -51,8 +78,18 @@ class Home:
 
     @property
     def incoming(self) -> Path:
-        """Descriptions of data sets, one TOML each."""
+        """Descriptions of data sets, one TOML each, and data files that were dropped there."""
         return self.root / "incoming"
+
+    @property
+    def incoming_url(self) -> str:
+        """The folder that is watched for arrivals: `incoming`, or what SCMAGNIFY_INCOMING names (a path or URL)."""
+        return os.environ.get(INCOMING) or str(self.incoming)
+
+    @property
+    def received(self) -> Path:
+        """Local copies of what arrived in a remote folder."""
+        return self.root / "received"
 
     @property
     def references(self) -> Path:

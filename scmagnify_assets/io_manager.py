@@ -5,6 +5,7 @@ The IO manager records, for every write, exactly the materializations that the s
 several seeds.
 """
 
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import PrivateAttr
 from scmagnify_assets import registry
 from scmagnify_assets.codecs import CODECS
 from scmagnify_assets.describe import table_metadata
+from scmagnify_assets.failures import final_user_errors
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.lineage import Materialization
 from scmagnify_assets.partitions import split_key
@@ -51,14 +53,23 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
 
     lake: LakeResource
     specs: Specs
-    # Steps of a process run one after the other, so a step's reads come before its write.
-    _read: dict[str, list[Materialization]] = PrivateAttr(default_factory=dict)
+    # Steps of a process run one after the other, so a step's reads come before its write. By what was read: a step
+    # that is tried again in the same process reads everything again.
+    _read: dict[str, dict[tuple[str, str, int | None], Materialization]] = PrivateAttr(default_factory=dict)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Write the value of each partition, with its lineage; the content hash becomes Dagster's data version."""
+        """Write the value of each partition, with its lineage.
+
+        Dagster's data version is the content hash with that of the data set's files and settings: what is downstream
+        reads some of them itself, so a change of any must reach it even where the content here stays the same.
+        """
+        with final_user_errors():
+            self._write(context, obj)
+
+    def _write(self, context: dg.OutputContext, obj: Any) -> None:
         asset = context.asset_key.to_user_string()
         lake = self.lake.open()
-        inputs = self._read.pop(context.step_key, [])
+        inputs = list(self._read.pop(context.step_key, {}).values())
         report(asset, 1, 1, "storing")
         written: list[Materialization] = []
         for key in sorted(context.asset_partition_keys):
@@ -67,7 +78,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
             spec = self._spec(context, dataset)
             registration = registry.find(lake, dataset)
             files = files_of(asset, spec)
-            registry.refuse_changed_files(registration, files)
+            registry.refuse_changed_files(lake, registration, files)
             with tempfile.TemporaryDirectory(prefix="scmagnify-") as scratch:
                 encoded = CODECS[asset].encode(obj if seed is None else obj[seed], Path(scratch))
                 written.append(
@@ -81,24 +92,31 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                         seeds=[seed] if seed is not None else sorted({n for one in used for n in one.seeds or ()}),
                     )
                 )  # fmt: skip
-        version = "-".join(made.data_version for made in written)
-        context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))
+        # Dagster has one data version per step. For several seeds it is joint: retraining one of them to the same
+        # content then counts as a change, which costs a rerun of what follows, and misses none.
+        version = hashlib.sha256("-".join(made.data_version for made in written).encode()).hexdigest()
+        settings = hashlib.sha256(f"{registration.data_version}{spec.model_dump_json()}".encode()).hexdigest()
+        context.step_context.set_data_version(context.asset_key, dg.DataVersion(f"{version[:32]}.{settings[:16]}"))
         context.add_output_metadata(table_metadata(asset, written))
         report(asset, 1, 1, "stored")
 
     def load_input(self, context: dg.InputContext) -> Any:
         """Read the current value of each partition; an asset with seeds gives ``{seed: value}``."""
+        with final_user_errors():
+            return self._load(context)
+
+    def _load(self, context: dg.InputContext) -> Any:
         asset = context.asset_key.to_user_string()
         lake = self.lake.open()
         step = context.step_context.step.key
         report(step, 0, 0, f"reading {asset}")
-        read = self._read.setdefault(step, [])
+        read = self._read.setdefault(step, {})
         if asset == registry.ASSET:
             registration = registry.find(lake, context.asset_partition_key)
-            registry.refuse_changed_files(registration)
+            registry.refuse_changed_files(lake, registration)
             made = lake.current(asset, registration.name)
             assert made is not None
-            read.append(made)
+            read[asset, made.dataset, None] = made
             return self._spec(context, registration.name)
         values: dict[int | None, Any] = {}
         for key in context.asset_partition_keys:
@@ -116,7 +134,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                     f"asset '{asset}'", f"is not materialized for {where}.",
                     f"Materialize it first, or run everything: scmagnify run {dataset}",
                 )  # fmt: skip
-            read.append(made)
+            read[asset, dataset, seed] = made
             values[seed] = CODECS[asset].decode(_Stored(lake, made))
         return values.get(None, values)
 

@@ -5,12 +5,13 @@ A lake is one folder on a local or POSIX-shared file system::
     <root>/<table>/                     one Delta table per declaration in `scmagnify_core.tables`
     <root>/objects/<ab>/<sha256>[.ext]  artefacts (weights, operators, reports), named by their content
     <root>/lake.duckdb                  SQL views over the tables; generated, holds no data
-    <root>/.locks/                      one advisory lock per partition
+    <root>/.locks/                      one advisory lock per partition, two against maintenance
 
 What a reader may rely on, and how it is brought about:
 
 - **A partition of one table is always whole.** It is replaced in one Delta commit; a kill before the commit
-  leaves unreferenced files and nothing else. Nothing is ever deleted, so each former version stays readable.
+  leaves unreferenced files and nothing else. Nothing is deleted but by `scmagnify_assets.maintenance`, and that
+  nothing that is current or was within its period, so each former version stays readable for so long.
 - **Several tables of one asset do not change together**, because Delta has no commit over tables. `write` makes
   everything ready, then commits in this order: ``lineage`` (so that no row is ever without its story),
   ``artifacts``, the data tables, and last, in one commit, ``table_versions``: the mark that the materialization is
@@ -20,25 +21,32 @@ What a reader may rely on, and how it is brought about:
   crash, until the asset is run again) may be of two materializations; ``materialization_id`` tells them apart.
 - **Writers of one partition take turns** through ``flock``, which the kernel releases however a process ends.
   Delta's own conflict check stands behind it for file systems that do not honour locks: the write is repeated.
+  Writers also share a lock that maintenance holds alone, so that nothing is deleted under a write.
+- **Reading writes nothing**, not even a lock: a lake on a read-only mount is read like any other.
+- **Order never hangs on a clock.** What is newest, and what superseded what, is told by Delta versions.
+- **SQL sees the lake and nothing else**: no other file, no network through DuckDB (`connect`).
 - **Success means on disk.** delta-rs does not fsync; files, log entry and folders are synced after each commit.
 
-The lake cannot live below a path with any of ``% [ ] | ^ \\``: delta-rs panics on them or DuckDB reads them
-as escapes. It is made for file systems, not yet for S3: locks, fsync and artefacts go through paths.
+Names of data sets differ in more than case, or they would share files where a file system ignores it
+(`check_new_name`). The lake cannot live below a path with any of ``% [ ] | ^ \\``: delta-rs panics on them or
+DuckDB reads them as escapes. It is made for file systems, not yet for S3: locks, fsync and artefacts go through paths.
 
 The module is long because all storage is in one place, so that one review can judge it. What does not live here:
-what a row means (core), when to write (Dagster), how a materialization is described (`lineage`).
+what a row means (core), when to write (Dagster), how a materialization is described (`lineage`), what may be deleted
+(`maintenance`).
 """
 
 import fcntl
 import hashlib
 import importlib.util
+import operator
 import os
 import random
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json import loads
@@ -62,9 +70,9 @@ UNUSABLE_IN_PATH = re.compile(r"[%\[\]|^\\\x00-\x1f]")
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group is one unit of its parallel scan
 ATTEMPTS = 30
 MANY_FILES = 100  # an append-only table of single-row files is compacted beyond this many
-STALE_SECONDS = 24 * 3600
 
-# Time travel must outlive the 30 days that Delta keeps its log, and the 7 days it lets removed files live.
+# Whatever else works on these files, Delta's own 30 days for its log and 7 for removed files shall not decide what
+# time travel can reach: only `maintenance` does.
 CONFIGURATION = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
@@ -77,12 +85,19 @@ EDGE_PROVENANCE = """
     SELECT e.dataset, e.source, e.target, e.score, l.seeds, f.file, l.file_sha256,
            d.sha256 = l.file_sha256 AS is_file_current, l.code_version, l.run_id, e.materialization_id, l.created_at
     FROM edges e LEFT JOIN lineage l USING (materialization_id) LEFT JOIN datasets d ON d.dataset = e.dataset
-    LEFT JOIN (SELECT dataset, file_sha256, max_by(parameters ->> '$.file', created_at) AS file
-               FROM lineage WHERE asset = 'raw_dataset' GROUP BY ALL) f
+    LEFT JOIN (SELECT l.dataset, l.file_sha256, max_by(l.parameters ->> '$.file', v.version) AS file
+               FROM lineage l JOIN table_versions v USING (materialization_id)
+               WHERE l.asset = 'raw_dataset' AND v.table_name = 'lineage' GROUP BY ALL) f
         ON f.dataset = e.dataset AND f.file_sha256 = l.file_sha256"""
+# `superseded` below in SQL: maintenance removes what was superseded up to its horizon.
 TIME_TRAVEL = """
-    SELECT l.dataset, l.seed, l.asset, v.table_name, v.version, v.materialization_id, v.committed_at, v.n_rows
+    SELECT l.dataset, l.seed, l.asset, v.table_name, v.version, v.materialization_id, v.committed_at, v.n_rows,
+           coalesce(s.successor > (SELECT max(horizon_version) FROM maintenance), true) AS is_readable
     FROM table_versions v LEFT JOIN lineage l USING (materialization_id)
+    LEFT JOIN (SELECT materialization_id, lead(w.version) OVER (PARTITION BY asset, dataset, seed ORDER BY w.version)
+                      AS successor
+               FROM table_versions w JOIN lineage USING (materialization_id) WHERE w.table_name = 'lineage') s
+        USING (materialization_id)
     WHERE v.table_name NOT IN ('lineage', 'artifacts')"""
 # One row per motif hit in a linked region; edges without motif evidence appear once, with nothing beside them.
 EDGE_EVIDENCE = """
@@ -106,7 +121,10 @@ EDGE_EVIDENCE = """
 EXTRA_VIEWS = {
     "edge_evidence": (EDGE_EVIDENCE, "Each edge with the linked peaks and motif hits that support it."),
     "edge_provenance": (EDGE_PROVENANCE, "Each edge with the seeds, file and code that made it."),
-    "time_travel": (TIME_TRAVEL, "Former states: FROM delta_scan('<lake>/<table_name>', version := <version>)."),
+    "time_travel": (
+        TIME_TRAVEL,
+        "Former states: FROM delta_scan('<lake>/<table_name>', version := <version>), if readable.",
+    ),
 }
 
 
@@ -121,6 +139,24 @@ def check_name(name: str, what: str = "Data set name") -> str:
     if not NAME.fullmatch(name):
         found = "may hold letters, digits, '.', '_' and '-', at most 64, and start with a letter or digit."
         raise InputError(f"{what} {name!r}", found, "Rename it, for instance by renaming the file.")
+    return name
+
+
+def check_new_name(name: str, known: Iterable[str]) -> str:
+    """Return ``name`` if, beside the ``known`` names, it is a good name for one more data set.
+
+    Two names that differ in case alone would be one folder, one lock and one TOML on a file system that ignores case
+    (macOS, SMB), and one data set to a hurried reader anywhere.
+
+    Raises
+    ------
+    InputError
+        `check_name` refuses it, or a known name differs from it in case alone.
+    """
+    check_name(name)
+    if like := [one for one in known if one != name and one.casefold() == name.casefold()]:
+        found = f"differs from the registered {shorten(like)} in case alone."
+        raise InputError(f"Data set name {name!r}", found, "Choose another name, or write it as it is registered.")
     return name
 
 
@@ -184,15 +220,24 @@ class Lakehouse:
         """Make every table and the SQL views; harmless on an existing lake and from several processes at once.
 
         Tables are made up front because two first writes that both create a table would fail. A lake of an
-        older product is brought up to date where that loses nothing: columns that were added as nullable are
-        added. Small files of the append-only tables are merged and remains of killed writes are removed.
+        older product is brought up to date where that loses nothing: tables that are new, and columns that were
+        added as nullable, are added. Small files of the append-only tables are merged where they are many. Where the
+        lake cannot be written (a read-only mount), a complete one is left as it is.
 
         Raises
         ------
         StorageError
-            A stored table differs from its declaration in any other way, or the folder cannot be written.
+            A stored table differs from its declaration in any other way, or something is to be made and the folder
+            cannot be written.
         """
         with self._reporting("Creating the lake", []):
+            if self.root.is_dir() and not os.access(self.root, os.W_OK):
+                if lacking := [*self._missing_tables(), *self._compare_schemas()]:
+                    raise StorageError(
+                        f"The lake {self.root} cannot be written here and lacks tables or columns of this version of "
+                        f"the product ({shorten(lacking)}). `create` it once where it can be written."
+                    )
+                return
             self.root.mkdir(parents=True, exist_ok=True)
             with self._lock("create"):
                 additions = self._compare_schemas()
@@ -213,7 +258,9 @@ class Lakehouse:
                         delta.alter.add_columns(Schema.from_arrow(pa.schema(additions[table.name])).fields)
                         delta.update_incremental()
                         self._sync_commit(delta)
-                self._tidy()
+                if self._crowded(MANY_FILES):
+                    with self._writing():
+                        self.compact(MANY_FILES)
                 if (extension := extension_path()) and not self._views_are_current():
                     self._write_views(extension)
 
@@ -245,18 +292,32 @@ class Lakehouse:
             )
         return additions
 
-    def _tidy(self) -> None:
-        """Merge the single-row files of append-only tables; remove what killed artefact writes left behind."""
-        for table in TABLES.values():
-            if table.mode == "append" and len((delta := self._open(table.name)).file_uris()) > MANY_FILES:
-                try:
-                    delta.optimize.compact()
-                except CommitFailedError:
-                    continue  # somebody else was faster
-                self._sync_commit(delta)
-        for remains in self.root.glob("objects/*/.*.tmp"):
-            if time.time() - remains.stat().st_mtime > STALE_SECONDS:
-                remains.unlink(missing_ok=True)
+    def _missing_tables(self) -> list[str]:
+        return [name for name in TABLES if not DeltaTable.is_deltatable(str(self.root / name))]
+
+    def _crowded(self, more_than: int) -> list[str]:
+        """Append-only tables of more than so many files: each write adds a file of a row or a few."""
+        return [
+            table.name
+            for table in TABLES.values()
+            if table.mode == "append" and len(self._open(table.name).file_uris()) > more_than
+        ]
+
+    def compact(self, more_than: int) -> int:
+        """Merge the files of append-only tables that have more than so many; returns how many were merged.
+
+        Not of the other tables: there a partition is one commit of as few files as can be, and a materialization is
+        read at the version that it recorded, whose files a merge would make superfluous and maintenance delete.
+        """
+        n_merged = 0
+        for name in self._crowded(more_than):
+            delta = self._open(name)
+            try:
+                n_merged += int(delta.optimize.compact()["numFilesRemoved"])
+            except CommitFailedError:
+                continue  # somebody else was faster
+            self._sync_commit(delta)
+        return n_merged
 
     # ---------------------------------------------------------------- writing
 
@@ -306,6 +367,7 @@ class Lakehouse:
         """
         check_name(asset, "Asset name")
         check_name(dataset)
+        seed = None if seed is None else operator.index(seed)  # it becomes part of a predicate
         declared = {table.name: table for table in tables_of(asset)}
         if set(tables) != set(declared):
             raise ValueError(f"asset {asset!r} writes the tables {sorted(declared)}, got {sorted(tables)}")
@@ -338,16 +400,17 @@ class Lakehouse:
         with self._reporting(f"Writing {asset} for {dataset}", replaced):
             self._open("lineage")  # says that there is no lake, where there is none
             self._check_space(sum(body.nbytes for body in bodies.values()) + sum(one.size_bytes for one in objects))
-            with self._lock(f"{asset}.{dataset}.{seed}"):
+            # Not the other way round: who waits for the partition while maintenance waits for him would wait for ever.
+            with self._writing(), self._lock(f"{asset}.{dataset}.{seed}"):
                 for one in objects:
                     self._store(one)
-                versions = {"lineage": (self._append("lineage", [lineage_row], made), 1)}
+                versions = {"lineage": (self._append("lineage", [lineage_row], _key(made)), 1)}
                 if objects:
                     rows = [lineage_row | vars(one) | {"path": one.path} for one in objects]
-                    versions["artifacts"] = self._append("artifacts", rows, made), len(rows)
+                    versions["artifacts"] = self._append("artifacts", rows, _key(made)), len(rows)
                 for name, body in bodies.items():
                     stamped = _stamp(body, declared[name], made)
-                    delta = self._commit(declared[name], stamped, made, _predicate(declared[name], made))
+                    delta = self._commit(declared[name], stamped, _key(made), _predicate(declared[name], made))
                     replaced.append(name)
                     self._sync_commit(delta)
                     versions[name] = delta.version(), body.num_rows
@@ -356,25 +419,25 @@ class Lakehouse:
                     {"table_name": name, "version": version, "n_rows": n_rows, "committed_at": now} | _key(made)
                     for name, (version, n_rows) in versions.items()
                 ]
-                self._append("table_versions", marks, made)
+                self._append("table_versions", marks, _key(made))
         return made
 
-    def _append(self, name: str, rows: Sequence[Mapping[str, Any]], made: Materialization) -> int:
-        """Append rows to one of the lake's own tables; returns the committed Delta version."""
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]], key: Mapping[str, str]) -> int:
+        """Append rows to one of the lake's own tables; returns the committed Delta version. ``key`` signs it."""
         schema = TABLES[name].schema
         data = pa.Table.from_pylist([{column: row[column] for column in schema.names} for row in rows], schema=schema)
-        self._sync_commit(delta := self._commit(TABLES[name], data, made))
+        self._sync_commit(delta := self._commit(TABLES[name], data, key))
         return int(delta.version())
 
     def _commit(
-        self, table: Table, data: pa.Table, made: Materialization, predicate: str | None = None
+        self, table: Table, data: pa.Table, key: Mapping[str, str], predicate: str | None = None
     ) -> DeltaTable:
         """Commit ``data``: appended, or in place of the rows of ``predicate``. Conflicts repeat the whole write."""
         for attempt in range(ATTEMPTS):
             delta = self._open(table.name)
             properties: dict[str, Any] = {
                 "writer_properties": _parquet(table),
-                "commit_properties": CommitProperties(custom_metadata=_key(made), max_commit_retries=100),
+                "commit_properties": CommitProperties(custom_metadata=dict(key), max_commit_retries=100),
             }
             try:
                 if predicate is None:
@@ -391,6 +454,8 @@ class Lakehouse:
         """Put an artefact at its address: complete under its final name, or not there at all."""
         path = self.root / artifact.path
         if path.is_file() and path.stat().st_size == artifact.size_bytes:
+            with suppress(OSError):  # as good as new: behind the lock, this too keeps maintenance from deleting it
+                os.utime(path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{new_materialization_id()}.tmp"
@@ -423,12 +488,51 @@ class Lakehouse:
         _sync(*files, *parents, *entries, log, folder, self.root)
 
     @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
-        """Hold an exclusive lock; the kernel frees it when the process ends, however it ends."""
+    def claim(self, name: str) -> Iterator[None]:
+        """Hold the name of a data set while it is found free and taken, lest two take it at once.
+
+        Names that differ in case alone are one here, too.
+
+        Raises
+        ------
+        StorageError
+            The lake cannot be written.
+        """
+        with ExitStack() as stack:
+            with self._reporting(f"Claiming the name {check_name(name)}", []):
+                stack.enter_context(self._lock(f"claim.{name.casefold()}"))
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be a writer among others, while maintenance is not at work.
+
+        Through a gate, at which maintenance keeps new writers while it waits for those at work: an exclusive lock
+        alone might never find a moment without a writer.
+        """
+        with ExitStack() as stack:
+            with self._lock("gate", shared=True):
+                stack.enter_context(self._lock("writers", shared=True))
+            yield
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Wait for writers at work, and for other maintenance, and keep new ones out. Readers are not held up.
+
+        What the file system or the engines raise meanwhile becomes a `StorageError` that says ``what`` was done.
+        """
+        with self._reporting(what, []):
+            self._open("lineage")  # says that there is no lake, where there is none
+            with self._lock("gate"), self._lock("writers"):
+                yield
+
+    @contextmanager
+    def _lock(self, name: str, shared: bool = False) -> Iterator[None]:
+        """Hold a lock; the kernel frees it when the process ends, however it ends."""
         folder = self.root / ".locks"
         folder.mkdir(exist_ok=True)
         with (folder / f"{name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             try:
                 yield
             finally:
@@ -486,7 +590,7 @@ class Lakehouse:
         Raises
         ------
         InputError
-            No such table, column or version.
+            No such table, column or version, or maintenance has removed it.
         StorageError
             There is no lake, or the materialization is not complete.
         """
@@ -507,14 +611,28 @@ class Lakehouse:
                 )
         where = {"dataset": dataset, "seed": seed, "materialization_id": materialization_id}
         if materialization_id is not None and declared.mode == "replace":
-            marks = self._rows("table_versions", {"materialization_id": materialization_id, "table_name": table})
+            marks = self._rows("table_versions", _key_of(materialization_id) | {"table_name": table})
             if not marks.num_rows:
                 raise StorageError(
                     f"Materialization {materialization_id} has not completed a write of table '{table}'. "
                     "Run its asset again."
                 )
             version = marks["version"][0].as_py()
-        rows = self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version)
+            # Of that version only this partition is sure to be there still, so only its files may be opened.
+            (story,) = self._rows("lineage", _key_of(materialization_id), ["dataset", "seed"]).to_pylist()
+            where |= {column: story[column] for column in declared.partition_by if where[column] is None}
+        try:
+            rows = self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version)
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and version is not None:
+                what = f"Version {version} of table '{table}'"
+                if materialization_id is not None:
+                    self._explain_removal(what, materialization_id)
+                else:  # of a version before the horizon only some data sets are there still
+                    self._explain_horizon(
+                        what, self._order_of(table, int(version)), "Name a data set. " * (dataset is None)
+                    )
+            raise
         gaps = [one for one in rows.schema if pa.types.is_integer(one.type) and rows[one.name].null_count]
         # As floats, which pandas takes for integers with nulls, they would no longer match their declaration.
         return rows.to_pandas().astype({one.name: f"Int{one.type.bit_width}" for one in gaps})
@@ -567,6 +685,55 @@ class Lakehouse:
             candidates[max(complete, key=lambda mark: mark["version"])["materialization_id"]]
         )
 
+    def superseded(self) -> dict[str, int | None]:
+        """For each complete materialization the version of ``lineage`` that took its place; None for current ones.
+
+        Incomplete ones take nobody's place and are not in it.
+        """
+        # In this order: whatever is marked by now has its story.
+        marks = self._rows("table_versions", {"table_name": "lineage"}, ["materialization_id", "version"]).to_pylist()
+        lineage = self._rows("lineage", {}, ["materialization_id", "asset", "dataset", "seed"]).to_pylist()
+        partition = {row["materialization_id"]: (row["asset"], row["dataset"], row["seed"]) for row in lineage}
+        newest: dict[tuple[Any, ...], str] = {}
+        result: dict[str, int | None] = {}
+        for mark in sorted(marks, key=lambda mark: mark["version"]):
+            made = mark["materialization_id"]
+            if (former := newest.get(partition[made])) is not None:
+                result[former] = mark["version"]
+            result[made] = None
+            newest[partition[made]] = made
+        return result
+
+    def _order_of(self, table: str, version: int) -> int:
+        """The version of ``lineage`` of the complete write that made a version of a table; 0, the first, of others."""
+        made = self._rows("table_versions", {"table_name": table, "version": version}, ["materialization_id"])
+        if not made.num_rows:
+            return 0
+        where = {"table_name": "lineage"} | _key_of(made["materialization_id"][0].as_py())
+        return int(self._rows("table_versions", where, ["version"])["version"][0].as_py())
+
+    def record_maintenance(self, row: Mapping[str, Any]) -> None:
+        """Append to the table ``maintenance``. What its horizon leaves out counts as removed from then on."""
+        self._append("maintenance", [row], {})
+
+    def _explain_removal(self, what: str, materialization_id: str) -> None:
+        """Raise an `InputError` if maintenance has removed a materialization."""
+        if (successor := self.superseded().get(materialization_id)) is not None:
+            self._explain_horizon(what, successor, "")
+
+    def _explain_horizon(self, what: str, order: int, remedy: str) -> None:
+        """Raise an `InputError` if maintenance has had a horizon of this version of ``lineage`` or a later one."""
+        if "maintenance" in self._missing_tables():
+            return  # an older lake
+        done = self.read("maintenance")
+        done = done[done["horizon_version"] >= order]
+        if len(done):
+            found = (
+                f"was removed by maintenance on {done['maintained_at'].iloc[0]:%Y-%m-%d}; "
+                f"kept are the last {done['keep_days'].iloc[-1]} days."
+            )
+            raise InputError(what, found, f"{remedy}The view time_travel says what is readable.")
+
     def artifact_path(
         self,
         asset: str,
@@ -588,6 +755,8 @@ class Lakehouse:
 
         Raises
         ------
+        InputError
+            Maintenance has removed it.
         StorageError
             There is no complete materialization, no such artefact, or the file is missing or damaged.
         """
@@ -600,6 +769,8 @@ class Lakehouse:
             raise StorageError(f"Artefact '{name}' of {whose} does not exist. It has {shorten(rows)}.")
         path = self.root / rows[name]["path"]
         size = path.stat().st_size if path.is_file() else None
+        if size is None:
+            self._explain_removal(f"Artefact '{name}' of a former {whose}", made.materialization_id)
         if size != rows[name]["size_bytes"] or (verify and _sha256(path) != rows[name]["sha256"]):
             found = "is missing"
             if size is not None:
@@ -608,6 +779,11 @@ class Lakehouse:
                 found = "is damaged (its hash differs)"
             raise StorageError(f"Artefact '{name}' of {whose} {found}: {path}. Delete it and run the asset again.")
         return path
+
+    def version(self, table: str) -> int:
+        """The newest Delta version of a table: changes with each write to it."""
+        with self._reporting(f"Reading table '{table}'"):
+            return int(self._open(table).version())
 
     def versions(self, table: str, dataset: str) -> pd.DataFrame:
         """Every version of a data set's rows in a table, oldest first, for ``read(version=...)``.
@@ -623,7 +799,11 @@ class Lakehouse:
     # ---------------------------------------------------------------- SQL
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open a connection whose tables are the lake's views; nothing in the lake can be changed through it.
+        """Open a connection whose tables are the lake's views, which cannot be changed through it.
+
+        It can open no file outside of the lake's folder, load no extension and change no setting. (Below that folder
+        ``COPY ... TO`` can write, as DuckDB has no way to allow reading alone: `sql`, which takes only queries, is the
+        door for queries of others.)
 
         The connection is in memory with ``lake.duckdb`` attached read-only: opening the file itself would return
         DuckDB's cached instance of a file that `create` has since replaced. Where the file is not this folder's (the
@@ -639,20 +819,26 @@ class Lakehouse:
             self._open("lineage")  # says that there is no lake better than DuckDB would
             connection = duckdb.connect()
             extension = extension_path()
-            try:
-                if extension is None:
-                    raise duckdb.IOException("the delta extension is not installed")
-                connection.execute(f"LOAD {_quote(str(extension))}")
-            except duckdb.Error:
-                for name in TABLES:
-                    connection.register(name, self._open(name).to_pyarrow_dataset())
-                for name, (query, _) in EXTRA_VIEWS.items():
-                    connection.execute(f"CREATE VIEW {name} AS {query}")
-                return connection
-            if self._views_are_current():
+            has_delta = False
+            if extension is not None:
+                with suppress(duckdb.Error):
+                    connection.execute(f"LOAD {_quote(str(extension))}")
+                    has_delta = True
+            if has_delta and self._views_are_current():
                 connection.execute(f"ATTACH {_quote(str(self.root / 'lake.duckdb'))} AS lake (READ_ONLY); USE lake")
             else:
-                connection.execute(";".join(self._view_statements()))
+                # An older lake that nobody has brought up to date lacks tables: they are empty.
+                missing = self._missing_tables()
+                for name in missing:
+                    connection.register(name, TABLES[name].schema.empty_table())
+                if not has_delta:
+                    for name in set(TABLES) - set(missing):
+                        connection.register(name, self._open(name).to_pyarrow_dataset())
+                connection.execute(";".join(self._view_statements(missing if has_delta else list(TABLES))))
+            connection.execute(
+                f"SET allowed_directories = [{_quote(f'{self.root}/')}]; SET enable_external_access = false; "
+                "SET python_enable_replacements = false; SET lock_configuration = true"
+            )
             return connection
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
@@ -669,21 +855,31 @@ class Lakehouse:
         connection = self.connect()
         try:
             kinds = {statement.type.name for statement in connection.extract_statements(query)}
+            if "EXPLAIN" in kinds and re.search("analy[sz]e", query, re.IGNORECASE):
+                kinds.add("EXPLAIN ANALYZE")  # it runs what it explains, and that may be COPY ... TO a file
             if extra := kinds - {"SELECT", "EXPLAIN"}:
                 raise InputError("SQL", f"{shorten(sorted(extra))} is not a query.", "Write SELECT ... or FROM ...")
             return connection.execute(query, parameters).to_arrow_table()
+        except duckdb.PermissionException as error:
+            found = f"reaches outside of the lake, which is not allowed ({str(error).partition(chr(10))[0]})."
+            raise InputError("SQL", found, "Query the lake's tables: SHOW TABLES lists them.") from error
         except duckdb.IOException as error:
-            raise StorageError(f"Querying {self.root} failed: {error}") from error
+            hint = ""
+            if "version" in query.lower() and "No such file" in str(error):
+                hint = " Maintenance may have removed that version: time_travel.is_readable says what is still there."
+            raise StorageError(f"Querying {self.root} failed: {error}{hint}") from error
         except duckdb.Error as error:
             remedy = "SHOW TABLES lists the tables, DESCRIBE edges the columns of one."
             raise InputError("SQL", str(error), remedy) from error
         finally:
             connection.close()
 
-    def _view_statements(self) -> list[str]:
+    def _view_statements(self, without: Sequence[str] = ()) -> list[str]:
         """One view per table with its meaning as comments, then the extra views."""
         statements = []
         for table in TABLES.values():
+            if table.name in without:
+                continue
             statements.append(f"CREATE VIEW {table.name} AS FROM delta_scan({_quote(str(self.root / table.name))})")
             statements.append(f"COMMENT ON VIEW {table.name} IS {_quote(table.meaning)}")
             for column in table.columns:
@@ -716,6 +912,7 @@ class Lakehouse:
                 connection.execute(f"LOAD {_quote(str(extension))}")
                 connection.execute(";".join(self._view_statements()))
                 connection.execute(f"CREATE TABLE about AS SELECT {_quote(self._fingerprint())} AS fingerprint")
+            temporary.chmod(0o444)  # whoever attaches it shall not change it by mistake
             _sync(temporary)
             temporary.replace(self.root / "lake.duckdb")
             _sync(self.root)
@@ -723,8 +920,12 @@ class Lakehouse:
             temporary.unlink(missing_ok=True)
 
 
+def _key_of(materialization_id: str) -> dict[str, str]:
+    return {"materialization_id": materialization_id}
+
+
 def _key(made: Materialization) -> dict[str, str]:
-    return {"materialization_id": made.materialization_id}
+    return _key_of(made.materialization_id)
 
 
 def _quote(text: str) -> str:

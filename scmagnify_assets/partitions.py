@@ -12,6 +12,9 @@ DATASETS = dg.DynamicPartitionsDefinition(name="dataset")
 SEEDS = dg.StaticPartitionsDefinition([str(seed) for seed in range(MAX_SEEDS)])
 DATASET_SEEDS = dg.MultiPartitionsDefinition({"dataset": DATASETS, "seed": SEEDS})
 
+# Tags of a run over a range of partitions.
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
 
 def split_key(key: str) -> tuple[str, int | None]:
     """Data set and seed of a partition key; the seed is None where the asset has none."""

@@ -12,15 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.lakehouse import Lakehouse, check_name
-from scmagnify_core.dataset import file_sha256
+from scmagnify_assets.hashes import remembered_sha256
+from scmagnify_assets.lakehouse import Lakehouse, check_name, check_new_name
+from scmagnify_assets.partitions import DATASETS
 from scmagnify_core.errors import InputError, shorten
 from scmagnify_core.references import refuse_missing_files
 from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, named_files, override, parse_spec
 
 ASSET = "raw_dataset"
+DATA_VERSION = "dagster/data_version"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ def names(lake: Lakehouse) -> list[str]:
     return sorted(lake.read("datasets", columns=["dataset"])["dataset"])
 
 
+def read_all(lake: Lakehouse) -> dict[str, Registration]:
+    """Every registration, by name, in one read."""
+    rows = lake.read("datasets")
+    return {str(row["dataset"]): _from_row(row) for row in rows.to_dict("records")}
+
+
 def find(lake: Lakehouse, name: str) -> Registration:
     """The registration of a data set.
 
@@ -80,15 +89,61 @@ def find(lake: Lakehouse, name: str) -> Registration:
             f"data set '{name}'", f"is not registered. Registered: {shorten(names(lake))}.",
             f"Add it: scmagnify add FILE --name {name}",
         )  # fmt: skip
-    row = rows.iloc[-1]
+    return _from_row(rows.to_dict("records")[-1])
+
+
+def _from_row(row: Mapping[Any, Any]) -> Registration:
     raw, files = json.loads(row["spec"]), json.loads(row["files"])
-    return Registration(name, raw, files, row["registered_at"], row["materialization_id"])
+    return Registration(row["dataset"], raw, files, row["registered_at"], row["materialization_id"])
 
 
-def _hash_files(spec: DatasetSpec) -> dict[str, str]:
+def hash_files(lake: Lakehouse, spec: DatasetSpec) -> dict[str, str]:
+    """Hashes of all files that the settings name, by the key that names them.
+
+    Raises
+    ------
+    InputError
+        A file is not there.
+    """
     if spec.references is not None:
         refuse_missing_files(spec.references)
-    return {key: file_sha256(path) for key, path in named_files(spec).items()}
+    return {key: remembered_sha256(path, lake) for key, path in named_files(spec).items()}
+
+
+def is_registered(lake: Lakehouse, raw: Mapping[str, Any]) -> bool:
+    """Whether a data set is registered with just these settings and the present content of its files."""
+    known = read_all(lake).get(str(raw.get("name")))
+    return known is not None and known.raw == as_json(raw) and known.files == hash_files(lake, parse_spec(raw))
+
+
+def as_json(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Raw settings as they are stored: paths and dates are texts."""
+    return dict(json.loads(json.dumps(dict(raw), default=str)))
+
+
+def refuse_taken(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False) -> None:
+    """Refuse a name that other content or other settings have, unless they are to be replaced.
+
+    Raises
+    ------
+    InputError
+        The name is taken.
+    """
+    known, files = read_all(lake).get(str(raw["name"])), hash_files(lake, parse_spec(raw))
+    if known is None or known.files != files or known.raw != as_json(raw):
+        _refuse_taken(known, files, replace)
+
+
+def _refuse_taken(known: Registration | None, files: Mapping[str, str], replace: bool) -> None:
+    if known is None or replace:
+        return
+    what = "other settings" if known.files == files else "other content"
+    raise InputError(
+        f"name '{known.name}'",
+        f"is taken by {what} (file {Path(known.raw['file']).name}, sha256 {known.sha256[:12]}, "
+        f"registered {known.registered_at:%Y-%m-%d %H:%M} UTC).",
+        "Choose another --name, or pass --replace: former results stay readable by time travel.",
+    )
 
 
 def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, run_id: str = "none") -> Registration:
@@ -107,42 +162,37 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
         The settings are wrong, the file is not there, or the name is taken by other content.
     """
     spec = parse_spec(raw)
-    check_name(spec.name)
-    files = _hash_files(spec)
-    raw = json.loads(json.dumps(dict(raw), default=str))
-    known = find(lake, spec.name) if spec.name in names(lake) else None
-    if known is not None and known.files == files and known.raw == raw:
-        return known
-    if known is not None and not replace:
-        what = "other settings" if known.files == files else "other content"
-        raise InputError(
-            f"name '{spec.name}'",
-            f"is taken by {what} (file {Path(known.raw['file']).name}, sha256 {known.sha256[:12]}, "
-            f"registered {known.registered_at:%Y-%m-%d %H:%M} UTC).",
-            "Choose another --name, or pass --replace: former results stay readable by time travel.",
+    files = hash_files(lake, spec)
+    raw = as_json(raw)
+    with lake.claim(check_name(spec.name)):  # two who come with one new name: the second finds it taken
+        known = read_all(lake)
+        check_new_name(spec.name, known)
+        mine = known.get(spec.name)
+        if mine is not None and mine.files == files and mine.raw == raw:
+            return mine
+        _refuse_taken(mine, files, replace)
+        now = datetime.now(UTC)
+        row = pd.DataFrame(
+            [
+                {
+                    "file": str(spec.file),
+                    "sha256": files["file"],
+                    "files": json.dumps(files, sort_keys=True),
+                    "size_bytes": spec.file.stat().st_size,
+                    "species": spec.species,
+                    "spec": json.dumps(raw, sort_keys=True),
+                    "registered_at": now,
+                }
+            ]
         )
-    now = datetime.now(UTC)
-    row = pd.DataFrame(
-        [
-            {
-                "file": str(spec.file),
-                "sha256": files["file"],
-                "files": json.dumps(files, sort_keys=True),
-                "size_bytes": spec.file.stat().st_size,
-                "species": spec.species,
-                "spec": json.dumps(raw, sort_keys=True),
-                "registered_at": now,
-            }
-        ]
-    )
-    made = lake.write(
-        ASSET, spec.name, None, {"datasets": row}, {},
-        run_id=run_id, inputs=(), parameters=raw, file_sha256=files["file"],
-    )  # fmt: skip
+        made = lake.write(
+            ASSET, spec.name, None, {"datasets": row}, {},
+            run_id=run_id, inputs=(), parameters=raw, file_sha256=files["file"],
+        )  # fmt: skip
     return Registration(spec.name, raw, files, now, made.materialization_id)
 
 
-def refuse_changed_files(registration: Registration, only: Collection[str] | None = None) -> None:
+def refuse_changed_files(lake: Lakehouse, registration: Registration, only: Collection[str] | None = None) -> None:
     """Refuse files (all, or those under the keys ``only``) whose content is no longer the registered one.
 
     What the lineage says of a result would be untrue otherwise.
@@ -157,7 +207,7 @@ def refuse_changed_files(registration: Registration, only: Collection[str] | Non
         if only is not None and key not in only:
             continue
         path = paths[key]
-        found = file_sha256(path)
+        found = remembered_sha256(path, lake)
         if found != registered:
             raise InputError(
                 f"'{path}'",
@@ -165,3 +215,23 @@ def refuse_changed_files(registration: Registration, only: Collection[str] | Non
                 f"Register its new content: scmagnify add {registration.raw['file']} --name {registration.name} "
                 "--replace, with the other options as before.",
             )
+
+
+def announce(instance: dg.DagsterInstance, registration: Registration) -> None:
+    """Tell Dagster of a registered data set: its partition, and a new version of its file where there is one."""
+    instance.add_dynamic_partitions(str(DATASETS.name), [registration.name])
+    key = dg.AssetKey(ASSET)
+    known = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[registration.name]), limit=1
+    ).records
+    latest = known[0].asset_materialization if known else None
+    if latest is not None and (latest.tags or {}).get(DATA_VERSION) == registration.data_version:
+        return
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=key,
+            partition=registration.name,
+            metadata={"file": str(registration.raw["file"]), "sha256": registration.sha256},
+            tags={DATA_VERSION: registration.data_version},
+        )
+    )

@@ -5,7 +5,6 @@ set; data set x seed), so a full run is three waves. Each is an ordinary Dagster
 shows.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,14 +14,13 @@ import pandas as pd
 from scmagnify_assets import registry
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS, resources
+from scmagnify_assets.failures import error_in_words
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.partitions import DATASETS, join_key
+from scmagnify_assets.partitions import RANGE_END, RANGE_START, join_key
 from scmagnify_core.errors import InputError, ScmagnifyError
 from scmagnify_core.tables import tables_of
 
-DATA_VERSION = "dagster/data_version"
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # Assets in the order in which they can run, by partition: the second wave is that of the seeds.
 WAVES: tuple[tuple[str, ...], ...] = (
     (
@@ -46,26 +44,6 @@ def open_instance(home: Home) -> Iterator[dg.DagsterInstance]:
         yield instance
     finally:
         instance.dispose()
-
-
-def announce(instance: dg.DagsterInstance, registration: registry.Registration) -> None:
-    """Tell Dagster of a registered data set: its partition, and a new version of its file where there is one."""
-    instance.add_dynamic_partitions(str(DATASETS.name), [registration.name])
-    key = dg.AssetKey(registry.ASSET)
-    known = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[registration.name]), limit=1
-    ).records
-    latest = known[0].asset_materialization if known else None
-    if latest is not None and (latest.tags or {}).get(DATA_VERSION) == registration.data_version:
-        return
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization(
-            asset_key=key,
-            partition=registration.name,
-            metadata={"file": str(registration.raw["file"]), "sha256": registration.sha256},
-            tags={DATA_VERSION: registration.data_version},
-        )
-    )
 
 
 class RunError(ScmagnifyError):
@@ -102,9 +80,9 @@ def run_dataset(
         raise InputError(f"--select {unknown[0]}", "is no asset.", f"Assets: {', '.join(known)}.")
     with open_instance(home) as instance:
         registration = registry.find(lake, name)
-        registry.refuse_changed_files(registration)
+        registry.refuse_changed_files(lake, registration)
         spec = registration.spec(settings, preset)
-        announce(instance, registration)
+        registry.announce(instance, registration)
         for wave in WAVES:
             chosen = [asset for asset in wave if not select or asset in select]
             if not chosen:
@@ -148,15 +126,7 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> RunError:
     """The first failed step, with the message that was written for the user; the innermost one if none was."""
     for event in result.all_events:
         if event.is_step_failure:
-            chain = []
-            error = event.step_failure_data.error
-            while error is not None:
-                chain.append(error.message.strip())
-                error = error.cause
-            # Dagster puts the class before the message: it tells ours apart, and the user does not need it.
-            prefix = re.compile(r"^scmagnify_core\.errors\.\w+: ")
-            ours = [prefix.sub("", message) for message in chain if prefix.match(message)]
-            return RunError(event.step_key or "?", (ours or chain[-1:] or ["unknown error"])[0])
+            return RunError(event.step_key or "?", error_in_words(event.step_failure_data.error))
     failed = [
         f"{evaluation.check_name}: { {name: value.value for name, value in evaluation.metadata.items()} }"
         for evaluation in result.get_asset_check_evaluations()

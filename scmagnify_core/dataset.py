@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -142,12 +142,12 @@ def file_sha256(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"'{path}'", "there is no such file.", "Check the path.")
     state = path.stat()
-    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ino)
+    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
 
 
 @lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
-    """A genome is gigabytes and several steps of one process ask for its hash; size, time and inode tell of changes."""
+def _sha256(path: Path, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
+    """A genome is gigabytes and several steps of one process ask for its hash; its state tells whether it changed."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -167,8 +167,9 @@ def read_dataset(
     Raises
     ------
     InputError
-        The file is unreadable; names repeat; values are NaN, infinite, negative or not what ``values`` says;
-        the pseudotime is missing, constant or not a number; a named column, layer or lineage is absent;
+        The file is unreadable or takes data from other files; names repeat; values are NaN, infinite, negative or
+        not what ``values`` says; the pseudotime is missing, constant or not a number; a named column, layer or
+        lineage is absent;
         fragments come without peaks, beside an ATAC modality, or fit neither the cells nor the peaks.
     """
     rna, atac = _modalities(description.file)
@@ -213,9 +214,12 @@ def _read_file(path: Path) -> Any:
             f"'{path.name}'", f"'{path.suffix}' is not a format this reads.", "Give an h5ad or h5mu file."
         )
     try:
+        _refuse_other_files_data(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return anndata.read_h5ad(path) if path.suffix == ".h5ad" else mudata.read_h5mu(path)
+    except InputError:
+        raise
     except Exception as error:
         # Whatever h5py, anndata or mudata raise on a damaged file, the user can only do one thing about it.
         raise InputError(
@@ -223,6 +227,46 @@ def _read_file(path: Path) -> Any:
             f"cannot be read as {path.suffix[1:]} ({type(error).__name__}: {str(error).partition(chr(10))[0][:160]}).",
             "The file may be truncated or still being copied: compare its size with the original and copy it again.",
         ) from error
+
+
+def _refuse_other_files_data(path: Path) -> None:
+    """Refuse an HDF5 file that takes data from other files, before any data are read.
+
+    Such a file could pass off whatever this machine can read, ``/etc/passwd`` for instance, as part of a data set; and
+    its hash would not tell when those data change. HDF5 has three ways: links to objects in other files, datasets whose
+    values are stored in other files, and virtual datasets, made up of parts of others. Nothing else in HDF5 leads out
+    of a file, and nothing that anndata or h5py read from one is ever run: opaque values stay bytes.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        groups, seen = [file["/"]], set()  # a group may hold itself
+        while groups:
+            group = groups.pop()
+            if (address := h5py.h5o.get_info(group.id).addr) in seen:
+                continue
+            seen.add(address)
+            for name in group:
+                place = f"{group.name.rstrip('/')}/{name}"
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    _refuse(path, place, f"is a link into another file, '{link.filename}'")
+                if not isinstance(link, h5py.HardLink):
+                    continue  # a soft link leads to what is found by its own name, or to nothing
+                item = group.get(name)
+                if isinstance(item, h5py.Group):
+                    groups.append(item)
+                elif isinstance(item, h5py.Dataset) and item.external:
+                    _refuse(path, place, f"keeps its values in another file, '{item.external[0][0]}'")
+                elif isinstance(item, h5py.Dataset) and item.is_virtual:
+                    _refuse(path, place, "is a virtual dataset, made up of parts of others")
+
+
+def _refuse(path: Path, place: str, what: str) -> NoReturn:
+    raise InputError(
+        f"'{path}'", f"{place} {what}; a data set must hold its own data.",
+        "Write it anew from where it was made: anndata.read_h5ad(...).write_h5ad(...), or the same with mudata.",
+    )  # fmt: skip
 
 
 def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:

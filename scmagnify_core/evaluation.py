@@ -25,7 +25,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from scmagnify_core.errors import InputError, MissingColumnError, shorten
 
@@ -301,4 +300,6 @@ def _lag_spearman(found: pd.DataFrame) -> float:
     lags = found[["lag_true", "lag_estimated"]].dropna()
     if len(lags) < 3 or (lags.nunique() < 2).any():
         return float("nan")
+    from scipy import stats  # heavy, and only for truths with lags
+
     return float(stats.spearmanr(lags["lag_true"], lags["lag_estimated"]).statistic)

@@ -115,7 +115,7 @@ class DatasetSpec(DataDescription):
         if not isinstance(raw, Mapping):
             return raw
         preset = PRESETS.get(str(raw.get("preset", "recommended")), {})
-        return _merge(preset, raw)
+        return merge(preset, raw)
 
     @model_validator(mode="after")
     def _of_one_species(self) -> "DatasetSpec":
@@ -222,7 +222,7 @@ def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None
     InputError
         A setting has no ``=``, or names something inside a value that has no parts.
     """
-    result: dict[str, Any] = _merge({}, raw)
+    result: dict[str, Any] = merge({}, raw)
     if preset is not None:
         result["preset"] = preset
     for setting in settings:
@@ -246,13 +246,13 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key, anything else is replaced."""
-    merged = {key: _merge(value, {}) if isinstance(value, Mapping) else value for key, value in below.items()}
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Raw settings put over others: tables are merged key by key, anything else is replaced."""
+    merged = {key: merge(value, {}) if isinstance(value, Mapping) else value for key, value in below.items()}
     for key, value in above.items():
         if isinstance(value, Mapping):
             base = merged.get(key)
-            merged[key] = _merge(base if isinstance(base, Mapping) else {}, value)
+            merged[key] = merge(base if isinstance(base, Mapping) else {}, value)
         else:
             merged[key] = value
     return merged

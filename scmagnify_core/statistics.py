@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
-from scipy import linalg, sparse, stats
+from scipy import linalg, sparse, special
 from scipy.interpolate import BSpline
 
 from scmagnify_core.errors import InputError
@@ -183,7 +183,7 @@ def spline_f_test(
     residual = np.maximum(total - explained, np.finfo(np.float64).eps * total)  # F of a perfect fit is finite
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(varies, (explained / rank) / (residual / freedom), np.nan)
-    pvalue = np.maximum(stats.f.sf(statistic, rank, freedom), np.finfo(np.float64).tiny)
+    pvalue = np.maximum(special.fdtrc(rank, freedom, statistic), np.finfo(np.float64).tiny)
 
     coefficients = np.zeros((n_splines, n_genes))
     coefficients[order[:rank]] = linalg.solve_triangular(r[:rank, :rank], projection)

@@ -544,6 +544,23 @@ _TABLES = (
         ),
         key=("materialization_id", "table_name"), partition_by=(), mode="append",
     ),
+    Table(
+        "maintenance", "lakehouse", "What maintenance removed from the lake, one row per run. Append only.",
+        (
+            Column("maintained_at", TIME, "when it ran"),
+            Column("keep_days", INT32, "former versions are kept at least so long after they were superseded", "days"),
+            Column("horizon", TIME, "what was superseded until then is removed; null: nothing was so old",
+                   nullable=True),
+            Column("horizon_version", INT64, "the horizon as a version of `lineage`, which no clock moves; -1: none"),
+            Column("n_materializations_removed", INT64, "former materializations that this run put out of reach"),
+            Column("n_files_removed", INT64, "data files of tables that it set out to delete", "files"),
+            Column("n_objects_removed", INT64, "artefacts that it set out to delete", "files"),
+            Column("n_remains_removed", INT64, "remains of killed writers that it set out to delete", "files"),
+            Column("bytes_freed", INT64, "size of all those files", "bytes"),
+            Column("n_files_merged", INT64, "files of the append-only tables that were merged", "files"),
+        ),
+        key=("maintained_at",), partition_by=(), mode="append",
+    ),
 )
 
 # fmt: on

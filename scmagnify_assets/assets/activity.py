@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata
 from scmagnify_assets.resources import Specs
 from scmagnify_core import activity
 from scmagnify_core.dataset import Dataset
@@ -14,7 +14,7 @@ from scmagnify_core.network import MultiscaleNetwork
 from scmagnify_core.plots.activity import plot_activity
 
 
-@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("tf_activity"))
+@asset(group="interpretation")
 def tf_activity(
     context: dg.AssetExecutionContext, dataset: Dataset, multiscale_network: MultiscaleNetwork, specs: Specs
 ) -> activity.Activity:
@@ -28,7 +28,7 @@ def tf_activity(
     return value
 
 
-@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("regfactor_activity"))
+@asset(group="interpretation")
 def regfactor_activity(
     context: dg.AssetExecutionContext, dataset: Dataset, regfactors: Mapping[str, pd.DataFrame], specs: Specs
 ) -> activity.Activity:

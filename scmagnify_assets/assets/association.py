@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata, table_preview
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata, table_preview
 from scmagnify_assets.resources import Specs
 from scmagnify_core.association import associate_genes, gene_trends, strongest_genes
 from scmagnify_core.dataset import Dataset
@@ -15,7 +15,7 @@ from scmagnify_core.plots.association import plot_association
 N_SHOWN = 40
 
 
-@dg.asset(partitions_def=DATASETS, group_name="data", metadata=definition_metadata("gene_association"))
+@asset(group="data")
 def gene_association(context: dg.AssetExecutionContext, dataset: Dataset, specs: Specs) -> Mapping[str, pd.DataFrame]:
     """Each gene's spline along pseudotime against a constant, over all cells and per lineage."""
     config = specs.get(context.partition_key).gene_association

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.activity import Activity
@@ -19,7 +19,7 @@ from scmagnify_core.tables import tables_of
 SIGNIFICANT = 0.05
 
 
-@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("communication_scores"))
+@asset(group="interpretation")
 def communication_scores(
     context: dg.AssetExecutionContext, dataset: Dataset, tf_activity: Activity, specs: Specs
 ) -> Mapping[str, pd.DataFrame]:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from scmagnify_assets.declare import OWNERS, asset
 from scmagnify_assets.describe import definition_metadata, figure_metadata
 from scmagnify_assets.partitions import DATASETS
 from scmagnify_assets.progress import report
@@ -15,16 +16,12 @@ raw_dataset = dg.AssetSpec(
     partitions_def=DATASETS,
     group_name="data",
     kinds={"file"},
+    owners=[OWNERS["data"]],
     metadata=definition_metadata("raw_dataset"),
 )
 
 
-@dg.asset(
-    partitions_def=DATASETS,
-    group_name="data",
-    kinds={"anndata"},
-    metadata=definition_metadata("dataset"),
-)
+@asset(group="data", kinds=("anndata", "deltalake"))
 def dataset(context: dg.AssetExecutionContext, raw_dataset: DatasetSpec) -> Dataset:
     """Validated, normalised cells x genes with pseudotime, embedding, lineages and groups."""
     value = read_dataset(raw_dataset.description, lambda done, total, detail: report("dataset", done, total, detail))

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core import diffusion
@@ -10,7 +10,7 @@ from scmagnify_core.dataset import Dataset
 from scmagnify_core.prior import PriorNetwork
 
 
-@dg.asset(partitions_def=DATASETS, group_name="model")
+@asset(group="model", kinds=("scipy", "safetensors"))
 def diffusion_operators(
     context: dg.AssetExecutionContext, dataset: Dataset, prior_network: PriorNetwork, specs: Specs
 ) -> diffusion.DiffusionOperators:

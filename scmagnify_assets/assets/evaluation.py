@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata, table_preview
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata, table_preview
 from scmagnify_assets.resources import Specs
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.leaderboard import read_truth, score_methods
@@ -16,7 +16,7 @@ from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
 
 
-@dg.asset(partitions_def=DATASETS, group_name="evaluation", metadata=definition_metadata("network_scores"))
+@asset(group="evaluation")
 def network_scores(
     context: dg.AssetExecutionContext,
     dataset: Dataset,

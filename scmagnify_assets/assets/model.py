@@ -2,24 +2,21 @@
 
 import dagster as dg
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata
-from scmagnify_assets.partitions import DATASET_SEEDS, split_key
+from scmagnify_assets.declare import add_partition_metadata, asset
+from scmagnify_assets.describe import figure_metadata
+from scmagnify_assets.executors import training_needs
+from scmagnify_assets.partitions import join_key, split_key
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
-from scmagnify_core.methods.granger.training import TrainingResult
+from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.plots.training import plot_history
 from scmagnify_core.prior import PriorNetwork
 
 
-@dg.asset(
-    partitions_def=DATASET_SEEDS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="gpu",
-    group_name="model",
-    kinds={"pytorch"},
-    metadata=definition_metadata("trained_model"),
+@asset(
+    group="model", kinds=("pytorch", "safetensors", "deltalake"), per_seed=True, pool="gpu", needs=training_needs()
 )
 def trained_model(
     context: dg.AssetExecutionContext,
@@ -51,11 +48,16 @@ def trained_model(
         {
             "n_edges": prior_network.n_edges,
             "device": next(iter(results.values())).device,
-            "epochs": {str(seed): len(history) for seed, history in histories.items()},
-            "final_loss": float(min(history["loss"].min() for history in histories.values())),
-            "stopped_by": {str(seed): result.stopped_by for seed, result in results.items()},
-            "runtime_s": {str(seed): round(result.runtime_s, 2) for seed, result in results.items()},
             "figure": figure_metadata(plot_history(histories)),
         }
     )
+    # Numbers of each seed's own partition, so that the UI plots them over time.
+    for seed, result in results.items():
+        numbers = {
+            "epochs": len(result.history),
+            "final_loss": float(result.history["loss"].min()),
+            "training_s": round(result.runtime_s, 2),
+            "stopped_by": result.stopped_by,
+        }
+        add_partition_metadata(context, join_key(name, seed), numbers)
     return results

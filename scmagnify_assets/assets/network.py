@@ -2,24 +2,19 @@
 
 import dagster as dg
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata, table_preview
-from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata, table_preview
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
-from scmagnify_core.methods.granger.training import TrainingResult
+from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
 from scmagnify_core.plots.network import plot_network
 from scmagnify_core.prior import PriorNetwork
 
 
-@dg.asset(
-    partitions_def=DATASET_SEEDS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="network",
-    metadata=definition_metadata("seed_network"),
-)
+@asset(group="network", per_seed=True)
 def seed_network(
     context: dg.AssetExecutionContext,
     trained_model: dict[int, TrainingResult],
@@ -36,11 +31,9 @@ def seed_network(
     return networks
 
 
-@dg.asset(
-    partitions_def=DATASETS,
+@asset(
+    group="network",
     ins={"seed_network": dg.AssetIn(partition_mapping=dg.MultiToSingleDimensionPartitionMapping("dataset"))},
-    group_name="network",
-    metadata=definition_metadata("multiscale_network"),
 )
 def multiscale_network(
     context: dg.AssetExecutionContext, seed_network: dict[int, Network], specs: Specs

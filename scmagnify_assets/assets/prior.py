@@ -6,8 +6,8 @@ from dataclasses import asdict
 import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.dataset import Dataset
@@ -29,7 +29,7 @@ def _notes(context: dg.AssetExecutionContext, notes: tuple[str, ...]) -> dict[st
     return {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes))}
 
 
-@dg.asset(partitions_def=DATASETS, group_name="prior", metadata=definition_metadata("peak_gene_links"))
+@asset(group="prior")
 def peak_gene_links(context: dg.AssetExecutionContext, dataset: Dataset, specs: Specs) -> Mapping[str, pd.DataFrame]:
     """Peaks whose accessibility follows a gene nearby; the genes' promoters where there is no ATAC."""
     spec = specs.get(context.partition_key)
@@ -58,7 +58,7 @@ def peak_gene_links(context: dg.AssetExecutionContext, dataset: Dataset, specs: 
     return {"peak_gene_links": value.links, "peaks": value.peaks}
 
 
-@dg.asset(partitions_def=DATASETS, group_name="prior", metadata=definition_metadata("tf_binding"))
+@asset(group="prior")
 def tf_binding(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
@@ -88,7 +88,7 @@ def tf_binding(
     return {"tf_binding": value.hits, "motifs": value.motifs}
 
 
-@dg.asset(partitions_def=DATASETS, group_name="prior", metadata=definition_metadata("prior_network"))
+@asset(group="prior")
 def prior_network(
     context: dg.AssetExecutionContext,
     dataset: Dataset,

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from scmagnify_assets.describe import definition_metadata, figure_metadata
-from scmagnify_assets.partitions import DATASETS
+from scmagnify_assets.declare import asset
+from scmagnify_assets.describe import figure_metadata
 from scmagnify_assets.resources import Specs
 from scmagnify_core.network import MultiscaleNetwork
 from scmagnify_core.plots.regfactors import plot_regfactors
 from scmagnify_core.regfactors import decompose
 
 
-@dg.asset(partitions_def=DATASETS, group_name="interpretation", metadata=definition_metadata("regfactors"))
+@asset(group="interpretation")
 def regfactors(
     context: dg.AssetExecutionContext, multiscale_network: MultiscaleNetwork, specs: Specs
 ) -> Mapping[str, pd.DataFrame]:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from scmagnify_assets.checks import CHECKS
-from scmagnify_assets.definitions import EXECUTOR, defs
+from scmagnify_assets.definitions import defs
 from scmagnify_assets.home import Home
 from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
 from scmagnify_assets.runner import WAVES
@@ -76,17 +76,32 @@ def test_waves_hold_every_asset_after_what_it_needs() -> None:
 def test_checks_belong_to_assets_and_block() -> None:
     specs = [spec for check in CHECKS for spec in check.check_specs]
     assert {spec.asset_key.to_user_string() for spec in specs} <= set(DEPENDENCIES)
-    assert [spec.name for spec in specs if not spec.blocking] == [
-        "links_exceed_chance", "loss_fell", "seeds_share_inputs",
-    ]  # fmt: skip
+    assert {spec.name for spec in specs if not spec.blocking} == {
+        "links_exceed_chance", "loss_fell", "seeds_share_inputs", "edge_counts_are_usual", "seeds_agree_as_usual",
+        "results_are_of_current_file",
+    }  # fmt: skip
     covered = {spec.name for spec in specs}
     for table in TABLES.values():
         if table.mode == "replace" and table.asset != "raw_dataset":
             assert f"schema_of_{table.name}" in covered
 
 
+def test_checks_of_an_asset_are_one_step() -> None:
+    assets = [{spec.asset_key for spec in check.check_specs} for check in CHECKS]
+    assert all(len(one) == 1 for one in assets)
+    assert len(set().union(*assets)) == len(assets)
+
+
+def test_every_asset_explains_itself_in_the_graph(graph: Any) -> None:
+    for node in graph.asset_nodes:
+        assert node.kinds, node.key
+        assert node.owners, node.key
+        assert node.metadata, node.key
+
+
 def test_steps_are_forked_from_a_server_that_has_imported_the_graph() -> None:
-    config = EXECUTOR.config_schema.resolve_config({}).value
+    assert isinstance(defs.executor, dg.ExecutorDefinition)
+    config = defs.executor.config_schema.resolve_config({}).value
     assert config["config"]["max_concurrent"] == 2
     assert config["config"]["start_method"] == {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}
 

@@ -1,5 +1,6 @@
 """The lakehouse against real Delta tables, real processes, real kills and a really full disk."""
 
+import hashlib
 import os
 import random
 import shutil
@@ -482,10 +483,10 @@ def test_write_stores_the_same_artefact_once(lake: Lakehouse) -> None:
 
 DIES_AFTER_ONE_TABLE = """
 class Dying(Lakehouse):
-    def _commit(self, table, data, made, predicate=None):
+    def _commit(self, table, data, key, predicate=None):
         if table.name == "edges":
             os.kill(os.getpid(), signal.SIGKILL)
-        return super()._commit(table, data, made, predicate)
+        return super()._commit(table, data, key, predicate)
 write_network(Dying(root), 9, 9.0)
 """
 
@@ -509,6 +510,7 @@ WRITES_FOR_EVER = """
 lake, first = Lakehouse(root), int(args[0])
 for i in range(first, 1000000):
     write_network(lake, 1 + i % 7, float(i))
+    print("written", flush=True)
 """
 
 
@@ -516,8 +518,11 @@ def test_kill_at_any_moment_leaves_whole_partitions(lake: Lakehouse) -> None:
     processes = [start(lake.root, WRITES_FOR_EVER, 1000 * k) for k in range(8)]
     pause = random.Random(0)
     rest = write_network(lake, 2, dataset="bystander")
-    for process in processes:
+    for i, process in enumerate(processes):
         go(process)
+        assert process.stdout is not None
+        for _ in range(i % 3):
+            assert process.stdout.readline() == "written\n"
         time.sleep(pause.uniform(0.05, 0.6))
         process.kill()
         assert process.wait() == -signal.SIGKILL, process.communicate()[1]
@@ -560,7 +565,7 @@ class Dawdling(Lakehouse):  # so that two writers meet between any two commits
         time.sleep(random.uniform(0, 0.03))
         return super()._commit(*args)
 class Unlocked(Dawdling):
-    def _lock(self, name):
+    def _lock(self, name, shared=False):
         import contextlib
         return contextlib.nullcontext()
 lake = Unlocked(root) if args[1] == "unlocked" else Dawdling(root)
@@ -689,6 +694,139 @@ def test_write_survives_a_disk_that_fills_up_during_it(small_disk: Path, what: s
     assert not list(lake.root.glob("objects/*/.*"))
     write_seed(lake, noise(1000))
     assert len(lake.read("seed_network", "x", 0)) == 1000
+
+
+# Imported where used: each child process of these tests would import Dagster otherwise.
+REGISTERS = """
+from scmagnify_assets import registry
+for i in range(4):
+    registry.register(Lakehouse(root), {"name": "x", "file": args[0], "seeds": 1 + i}, replace=True)
+"""
+
+
+def test_register_on_a_full_disk_says_so_and_registers_nothing(small_disk: Path, tmp_path: Path) -> None:
+    from scmagnify_assets import registry
+
+    file = tmp_path / "x.h5ad"
+    file.write_bytes(b"content")
+    lake = Lakehouse(small_disk / "lake")
+    lake.create()
+    before = registry.register(lake, {"name": "x", "file": str(file)})
+    (small_disk / "somebody elses").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    for name in ("x", "y"):
+        with pytest.raises(StorageError, match=r"(No space left|bytes are needed).*Nothing visible changed"):
+            registry.register(lake, {"name": name, "file": str(file), "seeds": 2}, replace=True)
+    assert registry.names(lake) == ["x"]
+    assert registry.find(lake, "x") == before
+    (small_disk / "somebody elses").unlink()
+    registry.register(lake, {"name": "y", "file": str(file)})
+    assert registry.names(lake) == ["x", "y"]
+
+
+def test_register_from_two_processes_leaves_one_whole_registration(lake: Lakehouse, tmp_path: Path) -> None:
+    from scmagnify_assets import registry
+
+    files = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    processes = [start(lake.root, REGISTERS, file) for file in files]
+    go(*processes)
+    finish(*processes)
+    assert registry.names(lake) == ["x"]
+    found = registry.find(lake, "x")
+    assert found.files["file"] == hashlib.sha256(Path(found.raw["file"]).name.encode()).hexdigest()
+    assert lake.current("raw_dataset", "x").materialization_id == found.materialization_id
+    assert len(lake.versions("datasets", "x")) == 8
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether the kernel has a process wait for a file lock."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and str(pid) in line.split() for line in lines)
+
+
+def test_claim_lets_one_at_a_time_have_a_name(lake: Lakehouse) -> None:
+    process = start(lake.root, "with Lakehouse(root).claim('BLOOD'): print('has it')")
+    with lake.claim("blood"):
+        go(process)
+        while process.poll() is None and not waits_for_a_lock(process.pid):
+            time.sleep(0.05)
+        assert process.poll() is None, "it does not wait"
+    assert finish(process) == ["has it"]
+
+
+# -------------------------------------------------------------------- a read-only mount
+
+
+@pytest.fixture
+def read_only(small_disk: Path) -> Iterator[Lakehouse]:
+    """A lake with a network and an artefact, on a mount that has become read-only."""
+    lake = Lakehouse(small_disk / "lake")
+    lake.create()
+    write_network(lake, 3)
+    command = ["mount", "-o", "remount,ro", str(small_disk)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("remounting read-only needs root")
+    return lake
+
+
+def test_a_read_only_lake_is_read_like_any_other(read_only: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="Read-only file system"):
+        (read_only.root / "x").touch()
+    current = read_only.current("multiscale_network", "x")
+    assert current is not None
+    assert len(read_only.read("edges", "x", materialization_id=current.materialization_id)) == 3
+    assert read_only.artifact_path("multiscale_network", "x", None, "note.txt", verify=True).is_file()
+    assert len(read_only.versions("edges", "x")) == 1
+    assert read_only.sql("FROM edge_provenance").num_rows == 3
+    assert read_only.sql("SELECT bool_and(is_readable) AS r FROM time_travel")["r"].to_pylist() == [True]
+    read_only.create()  # nothing is to be done
+    monkeypatch.setattr(module, "EXTRA_VIEWS", {"edge_evidence": module.EXTRA_VIEWS["edge_evidence"]})
+    read_only.create()  # its views are of another version of the product, which `connect` makes good
+    assert read_only.sql("FROM edge_evidence").num_rows == 0
+
+
+def test_commands_that_read_work_on_a_read_only_lake(read_only: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from scmagnify_assets.cli import app
+
+    monkeypatch.setenv("SCMAGNIFY_HOME", str(read_only.root.parent))
+    for arguments, expected in ((["sql", "SELECT count(*) AS n FROM edges", "--format", "json"], '"n": 3'),
+                                (["datasets"], "No data sets yet")):  # fmt: skip
+        result = CliRunner().invoke(app, arguments)
+        assert result.exception is None, result.output
+        assert expected in result.output
+
+
+def test_a_read_only_lake_says_that_it_is_when_written(read_only: Lakehouse) -> None:
+    from scmagnify_assets.maintenance import maintain
+
+    before = files_below(read_only.root)
+    match = "Read-only file system.*Nothing visible changed"
+    with pytest.raises(StorageError, match=f"Writing multiscale_network for x .*{match}"):
+        write_network(read_only, 5)
+    with pytest.raises(StorageError, match=f"Maintaining the lake .*{match}"):
+        maintain(read_only)
+    with pytest.raises(StorageError, match=f"Claiming the name x .*{match}"), read_only.claim("x"):
+        pass
+    assert files_below(read_only.root) == before
+    assert len(read_only.read("edges", "x")) == 3
+
+
+def test_create_of_a_read_only_lake_of_an_older_product_says_what_to_do(small_disk: Path) -> None:
+    lake = Lakehouse(small_disk / "lake")
+    lake.create()
+    write_network(lake, 3)
+    shutil.rmtree(lake.root / "maintenance")
+    (lake.root / "lake.duckdb").unlink()
+    if subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], capture_output=True).returncode:
+        pytest.skip("remounting read-only needs root")
+    with pytest.raises(
+        StorageError, match=r"cannot be written here and lacks .*'maintenance'.*`create` it once where"
+    ):
+        lake.create()
+    assert lake.sql("SELECT bool_and(is_readable) AS r FROM time_travel")["r"].to_pylist() == [True]
 
 
 # -------------------------------------------------------------------- SQL

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from scmagnify_assets import registry
 from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_core.dataset import file_sha256
 from scmagnify_core.errors import InputError
 
 
@@ -60,11 +62,11 @@ def test_a_file_that_changed_after_registration_is_refused(lake, raw_settings, t
     copy = tmp_path / "copy.h5mu"
     shutil.copy(raw_settings["file"], copy)
     registration = registry.register(lake, raw_settings | {"file": str(copy)})
-    registry.refuse_changed_files(registration)
+    registry.refuse_changed_files(lake, registration)
     with copy.open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(InputError, match="has changed since it was registered .* --replace"):
-        registry.refuse_changed_files(registration)
+        registry.refuse_changed_files(lake, registration)
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "x' OR '1'='1", "", "ünïcode", "a" * 65])
@@ -83,7 +85,7 @@ def test_a_prior_with_other_content_is_other_content(lake, raw_settings, tmp_pat
     with pytest.raises(InputError, match="is taken by other content"):
         registry.register(lake, raw)
     with pytest.raises(InputError, match=r"has changed since it was registered as prior"):
-        registry.refuse_changed_files(before)
+        registry.refuse_changed_files(lake, before)
     assert registry.register(lake, raw, replace=True).data_version != before.data_version
 
 
@@ -91,3 +93,35 @@ def test_a_run_may_not_change_which_files_it_reads(lake, raw_settings):
     registration = registry.register(lake, raw_settings)
     with pytest.raises(InputError, match="--set file=x.h5ad: changes what the data set is"):
         registration.spec(["file=x.h5ad"])
+
+
+def test_a_large_file_is_hashed_again_only_if_it_changed(lake, tmp_path, monkeypatch):
+    """Equal size and restored time stamps do not deceive it: the time of change cannot be set back."""
+    import os
+
+    from scmagnify_assets import hashes
+
+    monkeypatch.setattr(hashes, "LARGE_BYTES", 4)
+    path = tmp_path / "large.h5ad"
+    path.write_bytes(b"first")
+    reads = []
+    monkeypatch.setattr(hashes, "file_sha256", lambda file: reads.append(file) or file_sha256(file))
+    first = hashes.remembered_sha256(path, lake)
+    assert hashes.remembered_sha256(path, lake) == first == hashlib.sha256(b"first").hexdigest()
+    assert len(reads) == 1
+    times = path.stat()
+    path.write_bytes(b"other")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert hashes.remembered_sha256(path, lake) == hashlib.sha256(b"other").hexdigest()
+
+
+def test_what_is_remembered_of_a_file_may_be_damaged(lake, tmp_path, monkeypatch):
+    from scmagnify_assets import hashes
+
+    monkeypatch.setattr(hashes, "LARGE_BYTES", 4)
+    path = tmp_path / "large.h5ad"
+    path.write_bytes(b"first")
+    first = hashes.remembered_sha256(path, lake)
+    (note,) = (lake.root / ".hashes").iterdir()
+    note.write_text("{")
+    assert hashes.remembered_sha256(path, lake) == first

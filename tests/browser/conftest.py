@@ -186,7 +186,8 @@ def _fill(home: Path, files: Path) -> None:
     from scmagnify_assets import registry
     from scmagnify_assets.home import Home
     from scmagnify_assets.lakehouse import Lakehouse
-    from scmagnify_assets.runner import announce, open_instance
+    from scmagnify_assets.registry import announce
+    from scmagnify_assets.runner import open_instance
     from scmagnify_core.simulated_genome import simulate_genome
     from scmagnify_core.simulation import SimulationConfig, simulate
 

@@ -724,7 +724,7 @@ def test_read_dataset_refuses_a_truncated_h5mu(simulated, tmp_path):
 
 def test_read_dataset_explains_a_reader_that_fails_without_a_word(tmp_path, monkeypatch):
     path = tmp_path / "odd.h5ad"
-    path.write_bytes(b"x")
+    made().write_h5ad(path)
 
     def fail(_path):
         raise KeyError

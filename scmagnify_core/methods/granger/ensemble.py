@@ -16,7 +16,8 @@ from jaxtyping import Float
 
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.training import TrainingResult, choose_device, train
+from scmagnify_core.methods.granger.result import TrainingResult
+from scmagnify_core.methods.granger.training import choose_device, train
 from scmagnify_core.prior import PriorNetwork
 
 SeedProgress = Callable[[int, int, int, float], None]  # seed, epoch, upper bound on epochs, loss

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import ConvergenceError
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.training import TrainingResult, build_model, choose_device, train
+from scmagnify_core.methods.granger.result import TrainingResult
+from scmagnify_core.methods.granger.training import build_model, choose_device, train
 from scmagnify_core.network import Network
 from scmagnify_core.prior import PriorNetwork
 

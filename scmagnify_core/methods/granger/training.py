@@ -7,7 +7,6 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,26 +19,10 @@ from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import ConvergenceError, InputError
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.model import GrangerModel, granger_loss
+from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.prior import PriorNetwork
 
 Progress = Callable[[int, int, float], None]  # epoch, upper bound on epochs, loss
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A trained model and how it came to be.
-
-    ``history`` is the body of the ``training_history`` table; ``weights`` the state of the best epoch, on the CPU.
-    """
-
-    weights: dict[str, Tensor]
-    history: pd.DataFrame
-    seed: int
-    best_epoch: int
-    stopped_by: Literal["patience", "max_epochs"]
-    device: str
-    runtime_s: float
-    config: GrangerConfig
 
 
 def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:

@@ -1,0 +1,287 @@
+"""Data sets that arrive in a folder, and what is done with them.
+
+An arrival is a data file (h5ad, h5mu) with a TOML of the same name beside it, or without one, or a TOML that names
+a ``file`` elsewhere, as `scmagnify add` writes it. ``defaults.toml`` in the same folder holds settings for all. The
+folder is local or any that fsspec reaches by URL; files of a remote one are copied to ``$SCMAGNIFY_HOME/received``
+first.
+
+The sensor only looks: it compares sizes and times with what it saw before. Reading and hashing, which may take
+minutes and gigabytes, are done by a run of its own for each arrival, so that one bad or huge file holds up no
+other, and its error stands in the UI like that of any run.
+
+- A file is taken when it was the same in two looks at least `REST_SECONDS` apart, or when ``NAME.done`` lies beside
+  it.
+- A bad file is moved to ``rejected/`` in the same folder, with ``error.txt`` beside it that says what to do. It is
+  not tried again until it is put back.
+- A file that is touched, but has the content that is registered, changes nothing.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import dagster as dg
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from scmagnify_assets import registry
+from scmagnify_assets.failures import RETRY
+from scmagnify_assets.home import Home
+from scmagnify_assets.intake import complete, inspect
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_core.errors import InputError, ScmagnifyError, StorageError
+from scmagnify_core.specification import PATH_FIELDS, merge, read_spec_file
+
+DATA_SUFFIXES = (".h5ad", ".h5mu")
+DEFAULTS = "defaults"
+REJECTED = "rejected"
+REST_SECONDS = 5.0
+INTERVAL_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Files of one name in the folder; ``signature`` changes when any of them is written, replaced or touched."""
+
+    stem: str
+    files: tuple[str, ...]
+    signature: str
+
+    @property
+    def data(self) -> str | None:
+        """The data file; None where a TOML stands alone."""
+        return next((name for name in self.files if name.endswith(DATA_SUFFIXES)), None)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether a ``.done`` marker says that the files are complete."""
+        return f"{self.stem}.done" in self.files
+
+
+class IncomingFolder:
+    """The watched folder, local or remote."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.fs, self.path = fsspec.core.url_to_fs(home.incoming_url)
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def list(self) -> dict[str, Arrival]:
+        """What lies in the folder, by name; subfolders, hidden and other files are left alone."""
+        self.fs.invalidate_cache()
+        if not self.fs.isdir(self.path):
+            return {}
+        files: dict[str, dict[str, str]] = {}
+        for info in self.fs.ls(self.path, detail=True):
+            name = PurePosixPath(info["name"]).name
+            stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+            if info["type"] != "directory" and suffix in (*DATA_SUFFIXES, ".toml", ".done") and name[0] != ".":
+                files.setdefault(stem, {})[name] = _state(info)
+        files.pop(DEFAULTS, None)
+        return {
+            stem: Arrival(stem, tuple(sorted(states)), json.dumps(sorted(states.items())))
+            for stem, states in sorted(files.items())
+            if set(states) != {f"{stem}.done"}
+        }
+
+    def settings(self, arrival: Arrival, folder: Path) -> dict[str, Any] | None:
+        """Raw settings of an arrival whose files are in the local ``folder``; None for a TOML that awaits its data.
+
+        Raises
+        ------
+        InputError
+            There are two data files of that name, or a TOML is not valid.
+        """
+        if len(data := [name for name in arrival.files if name.endswith(DATA_SUFFIXES)]) > 1:
+            raise InputError(
+                f"'{arrival.stem}'", f"has several data files: {', '.join(data)}.", "Give each its own name."
+            )
+        raw: dict[str, Any] = {}
+        for stem in (DEFAULTS, arrival.stem):
+            if (toml := folder / f"{stem}.toml").is_file():
+                raw = merge(raw, read_spec_file(toml))
+        if data:
+            raw["file"] = str(folder / data[0])
+        return complete(raw, folder, self.home, arrival.stem) if "file" in raw else None
+
+    def fetch(self, arrival: Arrival, *, only_settings: bool = False) -> Path:
+        """The local folder with the arrival's files: this one, or a copy of what lies in a remote one.
+
+        Files that the TOML names by a relative path are copied along, unless the settings are all that is wanted.
+        """
+        if self.is_local:
+            return Path(self.path)
+        folder = self.home.received / arrival.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        tomls = [f"{stem}.toml" for stem in (DEFAULTS, arrival.stem)]
+        for name in tomls if only_settings else {*arrival.files, *tomls}:
+            self._copy(name, folder)
+        for toml in () if only_settings else [folder / name for name in tomls if (folder / name).is_file()]:
+            raw = read_spec_file(toml)
+            for key in PATH_FIELDS:
+                for path in [raw[key]] if isinstance(raw.get(key), str) else raw.get(key, ()):
+                    if Path(path).is_relative_to(folder):
+                        self._copy(str(Path(path).relative_to(folder)), folder)
+        return folder
+
+    def _copy(self, name: str, folder: Path) -> None:
+        source, target = f"{self.path}/{name}", folder / name
+        if self.fs.isfile(source):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.part")
+            self.fs.get_file(source, str(temporary))
+            temporary.replace(target)
+
+    def reject(self, arrival: Arrival, error: str) -> str:
+        """Move an arrival aside with its error in words; returns where it is now."""
+        time_stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        target = f"{self.path}/{REJECTED}/{arrival.stem}.{time_stamp}"
+        self.fs.makedirs(target, exist_ok=True)
+        with self.fs.open(f"{target}/error.txt", "w") as file:
+            file.write(f"{error}\n\nMend it and put the files back into {self.path} (all but this one).\n")
+        for name in arrival.files:
+            if self.fs.exists(f"{self.path}/{name}"):
+                self.fs.mv(f"{self.path}/{name}", f"{target}/{name}")
+        if not self.is_local:
+            shutil.rmtree(self.home.received / arrival.stem, ignore_errors=True)
+        return target
+
+
+def _state(info: Mapping[str, Any]) -> str:
+    """Size and times, or what a remote store has instead; not the time of the last access."""
+    keys = ("size", "mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "md5")
+    return json.dumps([str(info.get(key)) for key in keys if key in info])
+
+
+class ReceiveConfig(dg.Config):
+    """Which arrival to take."""
+
+    name: str
+
+
+def take(folder: IncomingFolder, arrival: Arrival, lake: Lakehouse, run_id: str, log: Any) -> registry.Registration:
+    """Validate an arrival and register it, in place of what was registered for this very file.
+
+    Raises
+    ------
+    ScmagnifyError
+        It cannot be used; the message says why. Nothing was registered.
+    """
+    raw = folder.settings(arrival, folder.fetch(arrival))
+    if raw is None:
+        raise InputError(f"'{arrival.stem}.toml'", "names no file, and none lies beside it.", 'Add file = "...".')
+    known = registry.read_all(lake).get(raw["name"])
+    if known is not None:
+        there = Path(str(known.raw["file"]))
+        if there != Path(raw["file"]) and there.exists():
+            raise InputError(
+                f"name '{raw['name']}'", f"is taken by another file, {there}.",
+                f"Rename this one, or replace that one: scmagnify add {raw['file']} --name {raw['name']} --replace",
+            )  # fmt: skip
+        if registry.is_registered(lake, raw):
+            log.info(f"{arrival.stem} has the content and the settings that are registered: nothing to do.")
+            return known
+    found = inspect(raw, f"'{arrival.stem}.toml'", reading=lambda name: log.info(f"Reading {name}."))
+    for line in found.lines:
+        log.info(line)
+    return registry.register(lake, raw, replace=True, run_id=run_id)
+
+
+@dg.op(retry_policy=RETRY)
+def receive(context: dg.OpExecutionContext, config: ReceiveConfig) -> None:
+    """Validate an arrival, register it and tell the asset graph; move it aside with its error if it is bad."""
+    home = Home.find()
+    folder, lake = IncomingFolder(home), Lakehouse(home.lake)
+    arrival = folder.list().get(config.name)
+    if arrival is None:
+        context.log.info(f"{config.name} is gone: nothing to do.")
+        return
+    try:
+        registration = take(folder, arrival, lake, context.run_id, context.log)
+    except (StorageError, OSError, MemoryError):
+        raise  # not the file's fault, and it may pass
+    except Exception as error:
+        words = str(error) if isinstance(error, ScmagnifyError) else f"It cannot be read: {error!r}"
+        where = folder.reject(arrival, words)
+        raise dg.Failure(f"{words}\nMoved to {where}.", metadata={"moved_to": where}, allow_retries=False) from error
+    registry.announce(context.instance, registration)
+    context.log.info(f"{registration.name} is registered, its results will follow.")
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Validates a data set that arrived and registers it; a bad one is moved aside with its error.",
+)
+def receive_data_set() -> None:
+    """One op; the sensor `arrivals` starts it."""
+    receive()
+
+
+@dg.sensor(
+    job=receive_data_set,
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks for data files and TOMLs that arrive in the incoming folder.",
+)
+def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Compare the folder with the last look; ask for a run for each arrival that is at rest."""
+    home = Home.find()
+    folder = IncomingFolder(home)
+    before = json.loads(context.cursor) if context.cursor else {}
+    seen: dict[str, Any] = {}
+    handled: dict[str, str] = {}
+    requests, waiting = [], []
+    for stem, arrival in folder.list().items():
+        if before.get("handled", {}).get(stem) == arrival.signature or _is_registered(folder, arrival):
+            handled[stem] = arrival.signature
+            continue
+        now = time.time()
+        first = before.get("seen", {}).get(stem, {})
+        since = first["since"] if first.get("signature") == arrival.signature else now
+        # A clock that was set back makes the difference negative: count anew rather than wait for years.
+        since = min(since, now)
+        if not arrival.is_marked and now - since < REST_SECONDS:
+            seen[stem] = {"signature": arrival.signature, "since": since}
+            waiting.append(stem)
+            continue
+        if arrival.data is None and _awaits_data(folder, arrival):
+            handled[stem] = arrival.signature
+            continue
+        handled[stem] = arrival.signature
+        requests.append(
+            dg.RunRequest(
+                run_config={"ops": {"receive": {"config": {"name": stem}}}}, tags={"scmagnify/dataset": stem}
+            )
+        )
+    reason = f"Waiting until at rest: {', '.join(waiting)}." if waiting else f"Nothing new in {folder.path}."
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else dg.SkipReason(reason),
+        cursor=json.dumps({"seen": seen, "handled": handled}),
+    )
+
+
+def _awaits_data(folder: IncomingFolder, arrival: Arrival) -> bool:
+    """Whether a TOML that stands alone names no file; its data may be on their way."""
+    try:
+        return folder.settings(arrival, folder.fetch(arrival, only_settings=True)) is None
+    except ScmagnifyError:
+        return False  # the run says what is wrong with it
+
+
+def _is_registered(folder: IncomingFolder, arrival: Arrival) -> bool:
+    """Whether a TOML that stands alone says what is registered already, as right after `scmagnify add`."""
+    if arrival.data is not None or not folder.is_local:
+        return False
+    try:
+        raw = folder.settings(arrival, Path(folder.path))
+        return raw is not None and registry.find(Lakehouse(folder.home.lake), raw["name"]).raw == registry.as_json(
+            raw
+        )
+    except ScmagnifyError:
+        return False

@@ -1,0 +1,210 @@
+"""When an asset runs by itself: as soon as what it is made from has changed, in the right order, and once.
+
+The condition is Dagster's ``eager`` with these changes:
+
+- A dependency counts as updated only if its *data version* changed (see `io_manager`): a file that is touched but
+  not changed, or a step that gives the same result again, starts nothing.
+- A data set uses the seeds 0 to ``seeds - 1`` of a fixed range. Seeds beyond are never asked for, and the network
+  does not wait for them (`IsWanted`).
+- An asset waits until *everything* upstream has settled, not only what it reads itself (`UpstreamIsPending`): an
+  activity is made from cells and network, and when the cells change, ``eager`` alone would make it at once from the
+  old network and a second time from the new one.
+- Once a night whatever is missing or failed last is asked for again. Failures heal by retries within minutes
+  (``dagster.yaml``); what is left after that may have needed a person, or a disk with more room.
+
+`Automation` evaluates the conditions and asks for all seeds of a data set in *one* run, so that they train
+together. Dagster alone would start a run per seed, or a backfill, whose daemon looks only every 30 seconds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import dagster as dg
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+from dagster._core.asset_graph_view.entity_subset import EntitySubset
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.declarative_automation.automation_context import AutomationContext
+from dagster._core.definitions.declarative_automation.operands.subset_automation_condition import (
+    SubsetAutomationCondition,
+)
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster_shared.record import replace
+
+from scmagnify_assets import registry
+from scmagnify_assets.home import Home
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.partitions import DATASET_SEEDS, RANGE_END, RANGE_START, join_key, split_key
+from scmagnify_core.errors import InputError
+
+NIGHTLY = "0 2 * * *"  # UTC; after the nightly look at the files (schedules)
+INTERVAL_SECONDS = 5
+
+
+class IsWanted(SubsetAutomationCondition):
+    """True for registered data sets and, of their seeds, for those that their settings ask for."""
+
+    @property
+    def name(self) -> str:
+        """What the UI shows."""
+        return "is_wanted"
+
+    def compute_subset(self, context: AutomationContext) -> EntitySubset:
+        """The candidates that are wanted."""
+        n_seeds = seeds_of_datasets()
+        has_seeds = context.partitions_def == DATASET_SEEDS
+        keys = context.candidate_subset.expensively_compute_partition_keys()
+        wanted = {key for key in keys if _is_used(key, n_seeds) or (not has_seeds and key in n_seeds)}
+        return context.candidate_subset.compute_intersection_with_partition_keys(wanted)
+
+
+def _is_used(key: str, n_seeds: Mapping[str, int]) -> bool:
+    dataset, separator, seed = key.partition("|")  # names hold no "|" (lakehouse.check_name)
+    return bool(separator) and int(seed) < n_seeds.get(dataset, 0)
+
+
+_seeds: tuple[object, dict[str, int]] = (None, {})
+
+
+def seeds_of_datasets() -> dict[str, int]:
+    """Number of seeds of every registered data set; read anew only when the table of data sets has a new version."""
+    global _seeds
+    lake = Lakehouse(Home.find().lake)
+    if not lake.root.exists():
+        return {}
+    version = (lake.root, lake.version("datasets"))
+    if _seeds[0] != version:
+        _seeds = version, {name: _n_seeds(one) for name, one in registry.read_all(lake).items()}
+    return _seeds[1]
+
+
+def _n_seeds(registration: registry.Registration) -> int:
+    try:
+        return registration.spec().seeds
+    except InputError:
+        return 1  # settings of another version of the product: the run will say so in words
+
+
+class UpstreamIsPending(SubsetAutomationCondition):
+    """True for data sets for which something upstream is still to be made, or failed last time.
+
+    Upstream of an asset that is asked for in this very evaluation is settled: both go into one run, in order. Data sets
+    are looked at as a whole: one seed under way holds up what follows all of them.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the UI shows."""
+        return "upstream_is_pending"
+
+    async def compute_subset(self, context: AutomationContext) -> EntitySubset:  # type: ignore[override]
+        """The candidates that have to wait."""
+        graph = context.asset_graph
+        unsettled = await _unsettled(context.asset_graph_view, graph)
+        requested = {key: _datasets(subset) for key, subset in context.request_subsets_by_key.items()}
+        waiting: set[str] = set()
+        for parent in graph.get(context.key).parent_keys:
+            now = requested.get(parent, set())
+            is_same_run = graph.get(parent).partitions_def == context.partitions_def
+            above = {parent, *graph.get_ancestor_asset_keys(parent)}
+            busy = set().union(*(unsettled.get(key, set()) | requested.get(key, set()) for key in above))
+            waiting |= busy - now if is_same_run else busy
+        keys = context.candidate_subset.expensively_compute_partition_keys()
+        held = {key for key in keys if _dataset_of(key) in waiting}
+        return context.candidate_subset.compute_intersection_with_partition_keys(held)
+
+
+# The state of the graph is the same for all assets of one evaluation, and each asks for all that is above it.
+_states: WeakKeyDictionary[AssetGraphView, dict[dg.AssetKey, set[str]]] = WeakKeyDictionary()
+
+
+async def _unsettled(view: AssetGraphView, graph: BaseAssetGraph) -> dict[dg.AssetKey, set[str]]:
+    """Data sets of which an asset is being made, or was not made at the last attempt."""
+    if view not in _states:
+        found = {}
+        for key in graph.materializable_asset_keys:
+            whole = view.get_full_subset(key=key)
+            found[key] = _datasets(await view.compute_run_in_progress_subset(key=key, from_subset=whole)) | _datasets(
+                await view.compute_execution_failed_subset(key=key, from_subset=whole)
+            )
+        _states[view] = found
+    return _states[view]
+
+
+def _datasets(subset: EntitySubset) -> set[str]:
+    return {_dataset_of(key) for key in subset.expensively_compute_partition_keys()}
+
+
+def _dataset_of(key: str) -> str:
+    return key.partition("|")[0]
+
+
+def condition() -> dg.AutomationCondition:
+    """The condition of every asset (module docstring)."""
+    ac = dg.AutomationCondition
+    missing = ac.any_deps_match(ac.missing() & IsWanted() & ~ac.will_be_requested()).with_label("any_deps_missing")
+    again = (ac.cron_tick_passed(NIGHTLY) & (ac.missing() | ac.execution_failed())).with_label("nightly_refresh")
+    # Replaced by name: replacing by object corrupts the tree in Dagster 1.13.27.
+    eager = (
+        ac.eager()
+        .replace("newly_updated", ac.data_version_changed())
+        .replace("any_deps_missing", missing)
+        .replace("any_deps_in_progress", UpstreamIsPending())
+        .replace("newly_missing", ac.newly_missing() | again)
+    )
+    return (eager & IsWanted()).with_label("when_inputs_change")
+
+
+class Automation(dg.AutomationConditionSensorDefinition):
+    """Evaluates the conditions of all assets; the seeds of a data set become one run."""
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
+        """One evaluation, with the run requests of single seeds joined."""
+        data = super().evaluate_tick(context)
+        return replace(data, run_requests=join_seeds(data.run_requests or []))
+
+    def with_attributes(self, **changes: Any) -> "Automation":
+        """Keep this class where Dagster copies its sensors."""
+        return automation_sensor()
+
+
+def join_seeds(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
+    """Requests for consecutive seeds of one data set and the same assets as one request over their range."""
+    joined: list[dg.RunRequest] = []
+    by_dataset: dict[tuple[str, tuple[str, ...]], dict[int, dg.RunRequest]] = {}
+    for request in requests:
+        key = request.partition_key
+        parts = None if key is None or "|" not in key else split_key(DATASET_SEEDS.get_partition_key_from_str(key))
+        if parts is None or parts[1] is None:
+            joined.append(request)
+            continue
+        assets = tuple(sorted(one.to_user_string() for one in request.asset_selection or ()))
+        by_dataset.setdefault((parts[0], assets), {})[parts[1]] = request
+    for (dataset, _), seeds in by_dataset.items():
+        for run in _consecutive(seeds):
+            request = seeds[run[0]]
+            if len(run) > 1:
+                tags = {k: v for k, v in request.tags.items() if not k.startswith("dagster/partition")}
+                ends = {RANGE_START: join_key(dataset, run[0]), RANGE_END: join_key(dataset, run[-1])}
+                request = request.with_replaced_attrs(partition_key=None, tags=tags | ends)
+            joined.append(request)
+    return joined
+
+
+def _consecutive(numbers: Iterable[int]) -> list[list[int]]:
+    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    return [[number for _, number in run] for _, run in runs]
+
+
+def automation_sensor() -> Automation:
+    """The sensor that asks for runs, on from the start."""
+    return Automation(
+        name="automation",
+        target=dg.AssetSelection.all(),
+        description="Asks for every asset whose inputs changed, all seeds of a data set in one run.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        emit_backfills=False,
+        use_user_code_server=True,
+    )

@@ -1,0 +1,77 @@
+"""What a process of the platform owes the machine: to end with its parent, and to say what it used.
+
+A run worker that is killed leaves the process of its current step behind, and a killed code server leaves its run
+workers: they would go on, hold the GPU, and write late. Such a write is harmless (`lakehouse`: it replaces the same
+rows), but the work is wasted, as the run is started again elsewhere.
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MIB = 2**20
+_watching = False
+
+
+def end_with_parent() -> None:
+    """End this process within a moment of its parent's death; nothing for a process that a user started.
+
+    The parent is the process that asked for this one: of a forked step it is the run worker, not the fork server.
+    Python's multiprocessing keeps a pipe to it, which the kernel closes however the parent ends.
+    """
+    global _watching
+    parent = multiprocessing.parent_process()
+    if parent is None or _watching:
+        return
+    _watching = True
+
+    def watch() -> None:
+        parent.join()
+        os._exit(75)  # EX_TEMPFAIL; nothing to clean up that a kill -9 would not leave, too
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, float]]:
+    """Wall-clock seconds and peak memory of the block, in a mapping that is filled when the block ends.
+
+    ``peak_memory_mib`` is that of this process, ``peak_worker_memory_mib`` that of the largest process which it
+    started and which has ended, ``gpu_peak_memory_mib`` what torch allocated on CUDA. The process's peak is that of
+    the block alone where the system lets it be reset (Linux), else of the process so far.
+    """
+    found: dict[str, float] = {}
+    started = time.monotonic()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    torch = sys.modules.get("torch")
+    has_cuda = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+    if has_cuda and torch is not None:
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        yield found
+    finally:
+        found["runtime_s"] = round(time.monotonic() - started, 3)
+        found["peak_memory_mib"] = round(_peak_mib(), 1)
+        workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / _RSS_PER_MIB
+        if workers:
+            found["peak_worker_memory_mib"] = round(workers, 1)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+            found["gpu_peak_memory_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
+
+
+_RSS_PER_MIB = MIB if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+
+
+def _peak_mib() -> float:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_PER_MIB

@@ -1,0 +1,28 @@
+"""What training gives: apart from training itself, so that whoever stores or reads a result need not import torch."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from scmagnify_core.methods.granger.config import GrangerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model and how it came to be.
+
+    ``history`` is the body of the ``training_history`` table; ``weights`` the state of the best epoch, on the CPU.
+    """
+
+    weights: "dict[str, Tensor]"
+    history: pd.DataFrame
+    seed: int
+    best_epoch: int
+    stopped_by: Literal["patience", "max_epochs"]
+    device: str
+    runtime_s: float
+    config: GrangerConfig
