@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # Processes for the tests; each uses one thread.
 WORKERS ?= auto
 
-.PHONY: demo ui test setup lint types tests browser clean
+.PHONY: demo ui test test-ray setup lint types tests browser clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,7 +42,11 @@ types: setup
 	$(BIN)/mypy
 
 tests: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not ray"
+
+# A Ray head on this machine, and the whole graph on it: minutes, and most of the machine.
+test-ray: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m ray
 
 # The tests of the UI drive a real browser; without one they are skipped, with a reason.
 browser:

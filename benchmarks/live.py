@@ -306,7 +306,7 @@ def latency(live: Live, options: argparse.Namespace) -> dict[str, Any]:
         dropped = time.time()
         for name in live.dropped:
             live.release(name)
-        is_complete = live.wait(options.timeout)
+        is_complete = live.wait(options.timeout, poll=5.0)
         events = live.events()
     made = events[events["kind"] == "ASSET_MATERIALIZATION"]
     runs = []

@@ -23,7 +23,8 @@ What happens by itself
 Where it runs
 
 ``definitions``  composition only
-``executors``    where steps run; ``processes`` what each owes the machine
+``executors``    where steps run (``ray_steps`` on Ray); ``processes`` what each owes the machine
+``launcher``     runs as processes of one machine, and whether they live
 ``server``       the platform on one machine
 ``runner``       the graph without a UI, wave by wave
 ``cli``          the ``scmagnify`` command

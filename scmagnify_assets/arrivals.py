@@ -30,7 +30,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from scmagnify_assets import registry
-from scmagnify_assets.failures import RETRY
+from scmagnify_assets.failures import DATASET_TAG, RETRY, is_lost, is_worth_another
 from scmagnify_assets.home import Home
 from scmagnify_assets.intake import complete, inspect
 from scmagnify_assets.lakehouse import Lakehouse
@@ -233,37 +233,64 @@ def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     home = Home.find()
     folder = IncomingFolder(home)
     before = json.loads(context.cursor) if context.cursor else {}
+    # Of each name: what was last seen and since when; what was handled; what was asked for and is not yet known to
+    # have come to an end.
     seen: dict[str, Any] = {}
     handled: dict[str, str] = {}
+    asked: list[str] = []
     requests, waiting = [], []
     for stem, arrival in folder.list().items():
-        if before.get("handled", {}).get(stem) == arrival.signature or _is_registered(folder, arrival):
+        is_handled = before.get("handled", {}).get(stem) == arrival.signature
+        if is_handled and stem in before.get("asked", ()):
+            if (again := _is_to_be_asked_again(context.instance, stem)) is None:
+                asked.append(stem)
+            if not again:
+                handled[stem] = arrival.signature
+                continue
+        elif is_handled or _is_registered(folder, arrival):
             handled[stem] = arrival.signature
             continue
-        now = time.time()
-        first = before.get("seen", {}).get(stem, {})
-        since = first["since"] if first.get("signature") == arrival.signature else now
-        # A clock that was set back makes the difference negative: count anew rather than wait for years.
-        since = min(since, now)
-        if not arrival.is_marked and now - since < REST_SECONDS:
-            seen[stem] = {"signature": arrival.signature, "since": since}
+        elif not _is_at_rest(arrival, before.get("seen", {}).get(stem, {}), seen):
             waiting.append(stem)
             continue
-        if arrival.data is None and _awaits_data(folder, arrival):
-            handled[stem] = arrival.signature
-            continue
         handled[stem] = arrival.signature
+        if arrival.data is None and _awaits_data(folder, arrival):
+            continue
+        asked.append(stem)
         requests.append(
-            dg.RunRequest(
-                run_config={"ops": {"receive": {"config": {"name": stem}}}}, tags={"scmagnify/dataset": stem}
-            )
+            dg.RunRequest(run_config={"ops": {"receive": {"config": {"name": stem}}}}, tags={DATASET_TAG: stem})
         )
     reason = f"Waiting until at rest: {', '.join(waiting)}." if waiting else f"Nothing new in {folder.path}."
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason(reason),
-        cursor=json.dumps({"seen": seen, "handled": handled}),
+        cursor=json.dumps({"seen": seen, "handled": handled, "asked": asked}),
     )
+
+
+def _is_at_rest(arrival: Arrival, before: Mapping[str, Any], seen: dict[str, Any]) -> bool:
+    """Whether an arrival may be taken; if not, what was seen of it is noted for the next look."""
+    now = time.time()
+    since = before["since"] if before.get("signature") == arrival.signature else now
+    # A clock that was set back makes the difference negative: count anew rather than wait for years.
+    since = min(since, now)
+    if arrival.is_marked or now - since >= REST_SECONDS:
+        return True
+    seen[arrival.stem] = {"signature": arrival.signature, "since": since}
+    return False
+
+
+def _is_to_be_asked_again(instance: dg.DagsterInstance, stem: str) -> bool | None:
+    """Whether the run for an arrival was lost and another is due; None while that is not known."""
+    filters = dg.RunsFilter(job_name=receive_data_set.name, tags={DATASET_TAG: stem})
+    records = instance.get_run_records(filters, limit=1)
+    if not records or not records[0].dagster_run.is_finished:
+        return None
+    if records[0].dagster_run.tags.get("dagster/will_retry") == "true":
+        return None
+    if not is_lost(records[0].dagster_run):
+        return False
+    return True if is_worth_another(instance, receive_data_set.name, stem, time.time()) else None
 
 
 def _awaits_data(folder: IncomingFolder, arrival: Arrival) -> bool:

@@ -9,8 +9,9 @@ The condition is Dagster's ``eager`` with these changes:
 - An asset waits until *everything* upstream has settled, not only what it reads itself (`UpstreamIsPending`): an
   activity is made from cells and network, and when the cells change, ``eager`` alone would make it at once from the
   old network and a second time from the new one.
-- Once a night whatever is missing or failed last is asked for again. Failures heal by retries within minutes
-  (``dagster.yaml``); what is left after that may have needed a person, or a disk with more room.
+- What a lost run did not get to make is asked for again (`RunWasLost`, `failures`).
+- Once a night whatever is missing or failed last is asked for again: it may have needed a person, or a disk with more
+  room.
 
 `Automation` evaluates the conditions and asks for all seeds of a data set in *one* run, so that they train
 together. Dagster alone would start a run per seed, or a backfill, whose daemon looks only every 30 seconds.
@@ -25,6 +26,7 @@ import dagster as dg
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.asset_graph_view.entity_subset import EntitySubset
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.declarative_automation.automation_context import AutomationContext
 from dagster._core.definitions.declarative_automation.operands.subset_automation_condition import (
     SubsetAutomationCondition,
@@ -33,6 +35,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster_shared.record import replace
 
 from scmagnify_assets import registry
+from scmagnify_assets.failures import DATASET_TAG, is_lost, is_worth_another
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.partitions import DATASET_SEEDS, RANGE_END, RANGE_START, join_key, split_key
@@ -115,6 +118,32 @@ class UpstreamIsPending(SubsetAutomationCondition):
         return context.candidate_subset.compute_intersection_with_partition_keys(held)
 
 
+class RunWasLost(SubsetAutomationCondition):
+    """True for what the last run should have made, but the run was lost, and another try is due."""
+
+    @property
+    def name(self) -> str:
+        """What the UI shows."""
+        return "run_was_lost"
+
+    def compute_subset(self, context: AutomationContext) -> EntitySubset:
+        """The candidates, all of which failed last, whose run was lost."""
+        instance, now = context.asset_graph_view.instance, context.evaluation_time.timestamp()
+        is_due: dict[str, bool] = {}
+        lost = set()
+        for key in context.candidate_subset.expensively_compute_partition_keys():
+            planned = instance.event_log_storage.get_latest_planned_materialization_info(context.key, key)
+            run = None if planned is None else instance.get_run_by_id(planned.run_id)
+            if run is None or not is_lost(run):
+                continue
+            dataset = _dataset_of(key)
+            if dataset not in is_due:
+                is_due[dataset] = is_worth_another(instance, IMPLICIT_ASSET_JOB_NAME, dataset, now)
+            if is_due[dataset]:
+                lost.add(key)
+        return context.candidate_subset.compute_intersection_with_partition_keys(lost)
+
+
 # The state of the graph is the same for all assets of one evaluation, and each asks for all that is above it.
 _states: WeakKeyDictionary[AssetGraphView, dict[dg.AssetKey, set[str]]] = WeakKeyDictionary()
 
@@ -145,13 +174,14 @@ def condition() -> dg.AutomationCondition:
     ac = dg.AutomationCondition
     missing = ac.any_deps_match(ac.missing() & IsWanted() & ~ac.will_be_requested()).with_label("any_deps_missing")
     again = (ac.cron_tick_passed(NIGHTLY) & (ac.missing() | ac.execution_failed())).with_label("nightly_refresh")
+    lost = (ac.execution_failed() & RunWasLost()).with_label("run_was_lost")
     # Replaced by name: replacing by object corrupts the tree in Dagster 1.13.27.
     eager = (
         ac.eager()
         .replace("newly_updated", ac.data_version_changed())
         .replace("any_deps_missing", missing)
         .replace("any_deps_in_progress", UpstreamIsPending())
-        .replace("newly_missing", ac.newly_missing() | again)
+        .replace("newly_missing", ac.newly_missing() | again | lost)
     )
     return (eager & IsWanted()).with_label("when_inputs_change")
 
@@ -160,13 +190,18 @@ class Automation(dg.AutomationConditionSensorDefinition):
     """Evaluates the conditions of all assets; the seeds of a data set become one run."""
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
-        """One evaluation, with the run requests of single seeds joined."""
+        """One evaluation, with the run requests of single seeds joined and each tagged with its data set."""
         data = super().evaluate_tick(context)
-        return replace(data, run_requests=join_seeds(data.run_requests or []))
+        return replace(data, run_requests=[_tagged(one) for one in join_seeds(data.run_requests or [])])
 
     def with_attributes(self, **changes: Any) -> "Automation":
         """Keep this class where Dagster copies its sensors."""
         return automation_sensor()
+
+
+def _tagged(request: dg.RunRequest) -> dg.RunRequest:
+    dataset = _dataset_of(request.partition_key or request.tags[RANGE_START])
+    return request.with_replaced_attrs(tags={**request.tags, DATASET_TAG: dataset})
 
 
 def join_seeds(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:

@@ -315,12 +315,13 @@ def ui(
     Example: `scmagnify ui --port 3001`, then http://127.0.0.1:3001
     """
     from scmagnify_assets.runner import open_instance
-    from scmagnify_assets.server import serve
+    from scmagnify_assets.server import log_file, serve
 
     home = _home()
     with open_instance(home):
         pass  # makes the folders, the lake and Dagster's configuration
     out.print(f"UI on http://{host}:{port}, watching {home.incoming_url} (stop with Ctrl-C)", soft_wrap=True)
+    out.print(f"Log: {log_file(home)}", soft_wrap=True, highlight=False)
     if host not in ("127.0.0.1", "localhost", "::1"):
         err.print(f"[yellow]Anyone who reaches {host}:{port} can start runs and read results: there is no log-in.[/]")
     serve(home, host, port, lambda said: err.print(_escape(said), highlight=False))

@@ -126,11 +126,18 @@ def executor() -> dg.ExecutorDefinition:
     return EXECUTORS[name]()
 
 
+# Imported once by the server that steps are forked from, for each run: the graph, and the libraries that most steps
+# would otherwise each import for seconds. Not torch, which starts threads and looks for CUDA.
+PRELOADED = (
+    "scmagnify_assets.definitions", "mudata", "decoupler", "sklearn.neighbors", "matplotlib.backends.backend_agg",
+)  # fmt: skip
+
+
 def _multiprocess() -> dg.ExecutorDefinition:
-    # Each step gets a process, and every asset and check is a step. Spawned, each would first import for seconds;
+    # Each step gets a process, and every asset and its checks are a step. Spawned, each would first import for seconds;
     # forked from a server that has imported once, it starts at once. The server only imports: nothing there opens a
     # lake (the threads of Delta's runtime would not survive the fork) or touches CUDA (nor would its context).
-    start = {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}
+    start = {"forkserver": {"preload_modules": list(PRELOADED)}}
     return dg.multiprocess_executor.configured({"max_concurrent": _max_concurrent() or 2, "start_method": start})
 
 

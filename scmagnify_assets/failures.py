@@ -1,4 +1,10 @@
-"""Errors on their way from a step to a person: which are final, and what they say in words."""
+"""What becomes of failures: which are final, which are tried again, and what they say in words.
+
+A step that fails is tried again by itself (`RETRY`), unless the error is one that only the user can mend. A run that is
+lost, because its process was killed or the code server was away, is started again by Dagster's run retries; if they
+miss it, which they do while the code server is away, the assets' own condition asks for what it did not get to make
+(`automation.RunWasLost`). A run that failed because of a step stays failed.
+"""
 
 import re
 from collections.abc import Iterator
@@ -14,6 +20,10 @@ if TYPE_CHECKING:
 
 # After 10 and 20 seconds, give or take, so that steps that failed together do not meet again.
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.LINEAR, jitter=dg.Jitter.PLUS_MINUS)
+
+DATASET_TAG = "scmagnify/dataset"  # of every run that the platform asks for
+MAX_VAIN = 6  # lost runs in a row that made nothing: what kills them does so again
+FIRST_PAUSE_SECONDS = 5.0
 
 # Dagster puts the class before the message: it tells ours apart, and the user does not need it.
 _OURS = re.compile(r"^scmagnify_core\.errors\.\w+: ")
@@ -41,3 +51,30 @@ def error_in_words(error: "SerializableErrorInfo | None") -> str:
         error = error.cause
     ours = [_OURS.sub("", message) for message in chain if _OURS.match(message)]
     return (ours or chain[-1:] or ["unknown error"])[0]
+
+
+def is_lost(run: dg.DagsterRun) -> bool:
+    """Whether a run failed for another reason than one of its steps, and nobody has started it again."""
+    return (
+        run.status == dg.DagsterRunStatus.FAILURE
+        and run.tags.get("dagster/failure_reason") != "STEP_FAILURE"
+        and run.tags.get("dagster/will_retry") != "true"
+    )
+
+
+def is_worth_another(instance: dg.DagsterInstance, job: str, dataset: str, now: float) -> bool:
+    """Whether what a lost run of a data set left undone should be asked for again now.
+
+    After runs that were lost before they had made anything the pauses double, from seconds to minutes, and after
+    `MAX_VAIN` of them it is over until the night.
+    """
+    filters = dg.RunsFilter(job_name=job, tags={DATASET_TAG: dataset})
+    vain, ended = 0, 0.0
+    for record in instance.get_run_records(filters, limit=MAX_VAIN):
+        run = record.dagster_run
+        made = dg.DagsterEventType.ASSET_MATERIALIZATION
+        if not is_lost(run) or instance.get_records_for_run(run.run_id, of_type=made, limit=1).records:
+            break
+        vain += 1
+        ended = max(ended, record.end_time or 0.0)
+    return vain < MAX_VAIN and now >= ended + (FIRST_PAUSE_SECONDS * 2 ** (vain - 1) if vain else 0.0)

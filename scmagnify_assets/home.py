@@ -37,6 +37,14 @@ run_retries:
   max_retries: 3
   # Assets try failed steps again themselves; this is for runs whose worker died.
   retry_on_asset_or_op_failure: false
+run_coordinator:
+  module: dagster
+  class: QueuedRunCoordinator
+  config:
+    dequeue_interval_seconds: 1
+    # A run whose turn comes while the code server restarts waits for it instead of failing.
+    max_user_code_failure_retries: 30
+    user_code_failure_retry_delay: 5
 concurrency:
   pools:
     # Steps of one pool take turns, over all runs: one training at a time.

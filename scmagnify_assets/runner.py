@@ -14,7 +14,7 @@ import pandas as pd
 from scmagnify_assets import registry
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS, resources
-from scmagnify_assets.failures import error_in_words
+from scmagnify_assets.failures import DATASET_TAG, error_in_words
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.partitions import RANGE_END, RANGE_START, join_key
@@ -89,7 +89,7 @@ def run_dataset(
                 continue
             if set(chosen) >= set(WAVES[1]):
                 _retire_seeds(lake, registration, spec.seeds)
-            tags = {"scmagnify/dataset": name}
+            tags = {DATASET_TAG: name}
             partition_key: str | None = name
             if wave[0] == "trained_model":
                 partition_key = None if spec.seeds > 1 else join_key(name, 0)

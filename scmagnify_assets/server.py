@@ -9,6 +9,7 @@ On servers, systemd, Kubernetes or compose do the same (``deploy/``).
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,13 +17,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 from scmagnify_assets.home import VARIABLE, Home
 
 SETTLED_SECONDS = 60  # a process that ran this long starts again at once
 MAX_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 20.0
+MAX_LOG_BYTES = 50 * 2**20
 LOCATION = "scmagnify"
 MODULE = "scmagnify_assets.definitions"
 
@@ -36,14 +39,16 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause: float = 0.0
-    due: float = field(default=0.0)
+    due: float = 0.0
 
-    def start(self, environment: Mapping[str, str]) -> None:
+    def start(self, environment: Mapping[str, str], log: Path) -> None:
         """Start it; it ends with this process, also if that is killed (on Linux)."""
         self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command, env=dict(environment), start_new_session=True, preexec_fn=_end_with_starter()
-        )
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True, preexec_fn=_end_with_starter(),
+            )  # fmt: skip
 
     def look(self, now: float) -> str | None:
         """What to say if it has just died, having set when it is due to start again."""
@@ -83,6 +88,7 @@ def serve(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
         f"      location_name: {LOCATION}\n",
         encoding="utf-8",
     )
+    log = log_file(home)
     environment = os.environ | {"DAGSTER_HOME": str(home.dagster), VARIABLE: str(home.root)}
     python, where = [sys.executable, "-m"], ["-w", str(workspace)]
     quiet = ["--log-level", "warning"]
@@ -100,23 +106,38 @@ def serve(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        _await_port(services[0], grpc_port, environment, stopping)
+        _await_port(services[0], grpc_port, environment, log, stopping)
         while not stopping.wait(0.5):
             now = time.monotonic()
             for service in services:
                 if (said := service.look(now)) is not None:
                     say(said)
                 if service.process is None and now >= service.due:
-                    service.start(environment)
+                    service.start(environment, log)
+            _shorten(log)
     finally:
         deadline = time.monotonic() + STOP_SECONDS
         for service in reversed(services):  # the daemon before the code server, which its ticks ask
             service.stop(deadline)
 
 
-def _await_port(service: Service, port: int, environment: Mapping[str, str], stopping: threading.Event) -> None:
+def log_file(home: Home) -> Path:
+    """Where the services write; the UI has the log of each run."""
+    return home.dagster / "server.log"
+
+
+def _shorten(log: Path) -> None:
+    """Set a long log aside. Emptied rather than renamed: the services keep it open, to append."""
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        shutil.copyfile(log, log.with_suffix(".log.1"))
+        os.truncate(log, 0)
+
+
+def _await_port(
+    service: Service, port: int, environment: Mapping[str, str], log: Path, stopping: threading.Event
+) -> None:
     """Start the code server before what needs it: they would log errors until it is there."""
-    service.start(environment)
+    service.start(environment, log)
     while not stopping.wait(0.2):
         if service.process is None or service.process.poll() is not None:
             return  # the loop says so and tries again

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import tomli_w
 from scmagnify_assets import arrivals as module
 from scmagnify_assets import registry
 from scmagnify_assets.arrivals import IncomingFolder, arrivals, receive_data_set
+from scmagnify_assets.failures import DATASET_TAG, MAX_VAIN
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.runner import open_instance
@@ -224,6 +226,27 @@ def test_receive_puts_the_toml_over_the_folders_defaults(
 def test_receive_of_what_is_gone_does_nothing(watch: Watch) -> None:
     assert watch.receive("blood").success
     assert watch.partitions == []
+
+
+def test_an_arrival_whose_run_was_lost_is_asked_for_again(watch: Watch) -> None:
+    (watch.home.incoming / "blood.h5ad").write_bytes(b"1")
+    watch.clock.now = time.time()  # runs end by the real clock
+    watch.tick()
+    assert watch.tick() == ["blood"]
+    assert watch.tick() == []  # the run has not begun
+    asked = []
+    for _ in range(MAX_VAIN):
+        run = watch.instance.create_run_for_job(
+            receive_data_set,
+            run_config={"ops": {"receive": {"config": {"name": "blood"}}}},
+            tags={DATASET_TAG: "blood"},
+        )
+        assert watch.tick(after=600) == []  # it is under way
+        watch.instance.report_run_failed(run)
+        assert watch.tick(after=600) == []  # Dagster's own retries come first
+        watch.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+        asked.append(watch.tick(after=600))
+    assert asked == [["blood"]] * (MAX_VAIN - 1) + [[]]  # the last one was in vain
 
 
 # ---------------------------------------------------------------- bad arrivals

@@ -10,6 +10,7 @@ import pytest
 
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import defs
+from scmagnify_assets.executors import PRELOADED
 from scmagnify_assets.home import Home
 from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
 from scmagnify_assets.runner import WAVES
@@ -103,12 +104,12 @@ def test_steps_are_forked_from_a_server_that_has_imported_the_graph() -> None:
     assert isinstance(defs.executor, dg.ExecutorDefinition)
     config = defs.executor.config_schema.resolve_config({}).value
     assert config["config"]["max_concurrent"] == 2
-    assert config["config"]["start_method"] == {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}
+    assert config["config"]["start_method"] == {"forkserver": {"preload_modules": list(PRELOADED)}}
 
 
 def test_importing_the_graph_touches_neither_cuda_nor_a_lake(tmp_path: Path) -> None:
     """What the fork server does; a CUDA context or the threads of Delta's runtime would not survive the fork."""
-    program = "import scmagnify_assets.definitions, torch; assert not torch.cuda.is_initialized()"
+    program = f"import sys, {', '.join(PRELOADED)}; assert 'torch' not in sys.modules"
     environment = {"SCMAGNIFY_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=120)
     assert not any(tmp_path.iterdir())

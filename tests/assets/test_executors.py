@@ -10,6 +10,7 @@ from dagster._config import process_config
 
 from scmagnify_assets.executors import (
     EXECUTORS,
+    PRELOADED,
     Needs,
     executor,
     needs_of,
@@ -37,7 +38,7 @@ def config_of(definition: dg.ExecutorDefinition) -> dict[str, Any]:
 def test_default_forks_steps_from_a_server_that_has_imported_the_graph() -> None:
     config = config_of(executor())
     assert config["max_concurrent"] == 2
-    assert config["start_method"] == {"forkserver": {"preload_modules": ["scmagnify_assets.definitions"]}}
+    assert config["start_method"] == {"forkserver": {"preload_modules": list(PRELOADED)}}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-import hashlib
 """The graph wired up: lineage and data versions as Dagster and the lake record them, and what checks catch."""
+
+import hashlib
 
 import dagster as dg
 import pytest
@@ -64,7 +65,7 @@ def test_run_records_lineage_versions_and_metadata(ran):
     with open_instance(ran) as instance:
         event = latest(instance, "multiscale_network", "small")
         content = hashlib.sha256(made["multiscale_network"].data_version.encode()).hexdigest()[:32]
-    assert event.tags["dagster/data_version"].startswith(f"{content}.")
+        assert event.tags["dagster/data_version"].startswith(f"{content}.")
         assert event.metadata["dagster/row_count"].value == made["multiscale_network"].tables["multiscale_network"]
         assert "data:image/png;base64" in event.metadata["figure"].value
         assert latest(instance, "trained_model", join_key("small", 1))

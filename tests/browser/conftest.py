@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import tomli_w
 
 DATASET = "small"
 GROUPS = ("data", "prior", "model", "network", "interpretation", "evaluation")
@@ -34,10 +35,12 @@ CHROMIUM_ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Platform:
-    """A running UI over its home."""
+    """A running UI over its home; ``data`` and ``settings`` are those of a data set to drop."""
 
     home: Path
     url: str
+    data: Path
+    settings: Mapping[str, Any]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,7 +66,7 @@ class Platform:
         return data
 
     def runs(self) -> dict[str, dict[str, Any]]:
-        query = "{runsOrError {... on Runs {results {runId status tags {key value} assetSelection {path}}}}}"
+        query = "{runsOrError {... on Runs {results {runId jobName status tags {key value} assetSelection {path}}}}}"
         return {run["runId"]: run for run in self.graphql(query)["runsOrError"]["results"]}
 
     def log(self, run_id: str) -> list[dict[str, Any]]:
@@ -83,6 +86,26 @@ class Platform:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
         return done.stdout.splitlines()[1:]
 
+    def made(self, dataset: str) -> list[str]:
+        """Assets of a data set that have been made."""
+        return self.sql(f"SELECT DISTINCT asset FROM lineage WHERE dataset = '{dataset}' ORDER BY 1")
+
+    def is_complete(self, dataset: str) -> bool:
+        """Whether every asset of a data set has been made and no run is left."""
+        from scmagnify_assets.runner import WAVES
+
+        wanted = {"raw_dataset", *(asset for wave in WAVES for asset in wave)}
+        ends = {"SUCCESS", "FAILURE", "CANCELED"}
+        return wanted == set(self.made(dataset)) and {run["status"] for run in self.runs().values()} <= ends
+
+    def complete(self, dataset: str) -> None:
+        """Wait until every asset of a data set has been made and no run is left."""
+
+        def explain() -> str:
+            return f"{self.made(dataset)}, {[(run['jobName'], run['status']) for run in self.runs().values()]}"
+
+        _await(lambda: self.is_complete(dataset), 400, explain)
+
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
@@ -98,14 +121,15 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """`scmagnify ui` on a fresh home with the data set `small`, of which nothing is materialized."""
     root = tmp_path_factory.mktemp("ui")
     home = root / "home"
-    _fill(home, root / "files")
+    raw = _fill(home, root / "files")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    platform = Platform(home, f"http://127.0.0.1:{port}")
+    own = ("name", "file")
+    settings = {key: value for key, value in raw.items() if key not in own}
+    platform = Platform(home, f"http://127.0.0.1:{port}", Path(raw["file"]), settings)
     log = root / "ui.log"
     with log.open("w") as output:
-        # Its own session: `dagster dev` ignores SIGINT when it runs in the background, so the whole group is ended.
         server = subprocess.Popen(
             [_scmagnify(), "ui", "--port", str(port)],
             env=platform.environment, cwd=root, stdout=output, stderr=output, start_new_session=True,
@@ -119,10 +143,9 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         assert server.poll() is None, log.read_text()[-4000:]
         yield platform
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
+        server.terminate()  # as Ctrl-C does, it ends everything that the command started
         with suppress(AssertionError):
-            _await(lambda: server.poll() is not None and not _survivors(home), 20, lambda: "")
+            _await(lambda: server.poll() is not None and not _survivors(home), 60, lambda: "")
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         for process in _survivors(home):  # whoever left the group
@@ -149,40 +172,58 @@ def page(platform: Platform, chromium: str, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def materialized(platform: Platform, page: Any) -> dict[str, dict[str, Any]]:
-    """Runs of the whole graph, by their first asset: started with the mouse, one per partition definition."""
+def dropped(platform: Platform) -> str:
+    """Name of a data set that was dropped into the incoming folder, together with a file that is none."""
+    incoming = platform.home / "incoming"
+    (incoming / "broken.h5ad").write_bytes(b"no HDF5")
+    (incoming / "defaults.toml").write_text(tomli_w.dumps(platform.settings), encoding="utf-8")
+    name = "arrived"
+    shutil.copyfile(platform.data, incoming / f".{name}.part")
+    (incoming / f".{name}.part").replace(incoming / f"{name}{platform.data.suffix}")
+    return name
+
+
+@pytest.fixture(scope="module")
+def materialized(platform: Platform, page: Any, dropped: str) -> dict[str, Any]:
+    """The run of the first part of the graph, started with the mouse; the rest of the graph has followed by itself."""
     from scmagnify_assets.runner import WAVES
 
-    return {assets[0]: _materialize(platform, page, assets) for assets in WAVES}
+    run = _materialize(platform, page, WAVES[0])
+    platform.complete(DATASET)
+    return run
 
 
 def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict[str, Any]:
     """Click through "Materialize all": choose the partition, launch, and wait for the run."""
-    has_seeds = assets[0] == "trained_model"
     page.goto(platform.graph_url(assets))
     page.get_by_role("button", name="Materialize all").click()
     dialog = page.get_by_role("dialog")
-    for value in (DATASET, "0") if has_seeds else (DATASET,):
-        # A chosen dimension shows its value, so the first box that still asks is the next dimension's.
-        dialog.get_by_text("Select a partition").first.click()
-        page.locator(f'[role=menuitem] [title="{value}"]').click()
-        page.keyboard.press("Escape")
-    known = platform.runs()
+    dialog.get_by_text("Select a partition").first.click()
+    page.locator(f'[role=menuitem] [title="{DATASET}"]').click()
+    page.keyboard.press("Escape")
     dialog.get_by_role("button", name="Launch").click()
-    _await(lambda: len(platform.runs()) > len(known), 30, lambda: f"no run of {assets} was launched")
-    (run_id,) = set(platform.runs()) - set(known)
-    ended = ("SUCCESS", "FAILURE", "CANCELED")
+
+    def mine() -> list[dict[str, Any]]:
+        wanted = {"dagster/from_ui": "true", "dagster/partition": DATASET}
+        return [
+            run for run in platform.runs().values()
+            if wanted.items() <= {tag["key"]: tag["value"] for tag in run["tags"]}.items()
+        ]  # fmt: skip
+
+    _await(lambda: bool(mine()), 30, lambda: f"no run of {assets} was launched")
     _await(
-        lambda: platform.runs()[run_id]["status"] in ended, 240, lambda: f"{assets}: {platform.log(run_id)[-5:]}"
-    )  # fmt: skip
-    run = platform.runs()[run_id]
-    failures = [event for event in platform.log(run_id) if "Failure" in event["__typename"]]
+        lambda: mine()[0]["status"] in ("SUCCESS", "FAILURE", "CANCELED"),
+        300,
+        lambda: f"{assets}: {platform.log(mine()[0]['runId'])[-5:]}",
+    )
+    (run,) = mine()
+    failures = [event for event in platform.log(run["runId"]) if "Failure" in event["__typename"]]
     assert run["status"] == "SUCCESS", failures
     return run
 
 
-def _fill(home: Path, files: Path) -> None:
-    """Register a simulated data set, small and with few epochs."""
+def _fill(home: Path, files: Path) -> Mapping[str, Any]:
+    """Register a simulated data set, small and with few epochs; returns its settings."""
     from scmagnify_assets import registry
     from scmagnify_assets.home import Home
     from scmagnify_assets.lakehouse import Lakehouse
@@ -204,6 +245,7 @@ def _fill(home: Path, files: Path) -> None:
     } | {key: str(paths[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
     with open_instance(Home(home)) as instance:
         announce(instance, registry.register(Lakehouse(Home(home).lake), raw))
+    return raw
 
 
 def _is_loaded(platform: Platform) -> bool:

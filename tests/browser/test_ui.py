@@ -7,6 +7,7 @@ import pytest
 
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS
+from scmagnify_assets.runner import WAVES
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Platform
@@ -35,14 +36,10 @@ def test_the_graph_shows_every_asset(platform: "Platform", page: Any) -> None:
     assert page.get_by_text("Join the Dagster community").count() == 0
 
 
-def test_runs_started_in_the_ui_fill_the_tables(
-    platform: "Platform", materialized: dict[str, dict[str, Any]]
+def test_a_run_started_in_the_ui_fills_the_tables_and_the_rest_follows_by_itself(
+    platform: "Platform", materialized: dict[str, Any]
 ) -> None:
-    for first, run in materialized.items():
-        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-        assert tags["dagster/partition"] == ("small|0" if first == "trained_model" else "small")
-        assert tags["dagster/from_ui"] == "true"
-
+    assert {asset["path"][0] for asset in materialized["assetSelection"]} == set(WAVES[0])
     counts = ", ".join(f"(SELECT count(*) FROM {table} WHERE dataset = 'small')" for table in TABLES)
     (row,) = platform.sql(
         f"""SELECT (SELECT count(*) FROM cells WHERE dataset = 'small'),
@@ -56,14 +53,46 @@ def test_runs_started_in_the_ui_fill_the_tables(
     assert all(others), dict(zip(TABLES, others, strict=True))
 
 
-def test_every_check_runs_and_passes(platform: "Platform", materialized: dict[str, dict[str, Any]]) -> None:
+@pytest.mark.usefixtures("materialized")
+def test_a_dropped_data_set_runs_by_itself_once_and_gives_the_same_network(
+    platform: "Platform", dropped: str
+) -> None:
+    platform.complete(dropped)
+    repeated = platform.sql("SELECT dataset, asset, seed, count(*) FROM lineage GROUP BY ALL HAVING count(*) > 1")
+    assert repeated == []
+    same = platform.sql(
+        f"""SELECT count(*), count(DISTINCT score), max(abs(a.score - b.score))
+            FROM edges a JOIN edges b USING (source, target) WHERE a.dataset = 'small' AND b.dataset = '{dropped}'"""
+    )
+    assert same[0].endswith(",0.0"), same
+
+
+@pytest.mark.usefixtures("materialized")
+def test_a_file_that_is_no_data_set_is_moved_aside_and_its_run_says_why(platform: "Platform", page: Any) -> None:
+    (aside,) = (platform.home / "incoming" / "rejected").iterdir()
+    assert sorted(path.name for path in aside.iterdir()) == ["broken.h5ad", "error.txt"]
+    (run,) = [run for run in platform.runs().values() if run["status"] == "FAILURE"]
+    assert run["jobName"] == "receive_data_set"
+    page.goto(f"{platform.url}/runs/{run['runId']}")
+    page.get_by_text(re.compile("broken.h5ad")).first.wait_for()
+
+
+@pytest.mark.usefixtures("materialized")
+def test_every_check_runs_and_passes(platform: "Platform") -> None:
     outcomes = {
         event["evaluation"]["checkName"]: event["evaluation"]["success"]
-        for run in materialized.values()
+        for run in platform.runs().values()
         for event in platform.log(run["runId"])
         if event["__typename"] == "AssetCheckEvaluationEvent"
     }
     assert outcomes == {key.name: True for check in CHECKS for key in check.check_keys}
+
+
+@pytest.mark.usefixtures("materialized")
+def test_what_runs_by_itself_can_be_seen(platform: "Platform", page: Any) -> None:
+    page.goto(f"{platform.url}/automation")
+    for name in ("automation", "arrivals", "failed_run", "nightly_refresh", "weekly_maintenance"):
+        page.get_by_text(name, exact=True).first.wait_for()
 
 
 @pytest.mark.usefixtures("materialized")

@@ -1,0 +1,59 @@
+"""Which errors are tried again, and what they say in words; and what the decorator of assets adds to each."""
+
+import dagster as dg
+import pytest
+
+from scmagnify_assets.failures import RETRY, error_in_words, final_user_errors
+from scmagnify_core.errors import InputError, StorageError
+
+NO_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run(error: Exception) -> tuple[dg.ExecuteInProcessResult, int]:
+    """An op that raises, with the retries of assets but no pauses."""
+    attempts = []
+
+    @dg.op(retry_policy=dg.RetryPolicy(max_retries=RETRY.max_retries))
+    def step() -> None:
+        attempts.append(1)
+        with final_user_errors():
+            raise error
+
+    @dg.job
+    def job() -> None:
+        step()
+
+    return job.execute_in_process(raise_on_error=False, run_config=NO_LOG), len(attempts)
+
+
+def words(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    return error_in_words(event.step_failure_data.error)
+
+
+def test_an_error_that_the_user_must_mend_is_final() -> None:
+    result, attempts = run(InputError("'x.h5ad'", "is empty.", "Add cells."))
+    assert attempts == 1
+    assert words(result) == "'x.h5ad': is empty. Add cells."
+
+
+@pytest.mark.parametrize("error", [StorageError("The disk is full."), OSError("gone"), MemoryError()])
+def test_what_may_pass_is_tried_again_twice(error: Exception) -> None:
+    result, attempts = run(error)
+    assert not result.success
+    assert attempts == 3
+
+
+def test_error_in_words_prefers_the_users_error_to_what_wraps_it() -> None:
+    try:
+        try:
+            raise InputError("a", "b.", "c.")
+        except InputError as inner:
+            raise RuntimeError("while loading") from inner
+    except RuntimeError as outer:
+        result, _ = run(outer)
+    assert words(result) == "a: b. c."
+
+
+def test_error_in_words_without_an_error_says_so() -> None:
+    assert error_in_words(None) == "unknown error"
