@@ -23,7 +23,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from scmagnify_assets import registry
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.runner import WAVES
+from scmagnify_assets.server import log_file
 from scmagnify_core.simulated_genome import simulate_genome
 from scmagnify_core.simulation import SimulationConfig, simulate
 from scmagnify_core.tables import TABLES, tables_of
@@ -231,7 +231,7 @@ class Live:
                         {
                             "run": run.run_id, "job": run.job_name, "status": run.status.value, "kind": kind,
                             "step": event.step_key or "", "time": entry.timestamp, "made": made,
-                            "partition": partition, "message": entry.user_message or "",
+                            "partition": partition, "message": f"{entry.user_message} {_error_of(event)}",
                             "dataset": run.tags.get("dagster/partition/dataset")
                             or run.tags.get("dagster/partition")
                             or run.tags.get("dagster/asset_partition_range_start", "").partition("|")[0]
@@ -239,6 +239,10 @@ class Live:
                         }
                     )  # fmt: skip
         return pd.DataFrame(rows)
+
+
+def _error_of(event: dg.DagsterEvent) -> str:
+    return str(getattr(event.event_specific_data, "error", "") or "")
 
 
 class Process:
@@ -351,8 +355,8 @@ def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
     for _, rows in training.groupby("run"):
         spans.append((rows["time"].min(), rows["time"].max()))
     spans.sort()
-    overlaps = sum(later[0] < earlier[1] for earlier, later in pairwise(spans))
-    log = (live.root / "ui.log").read_text(errors="replace")
+    at_once = max((sum(start <= moment < end for start, end in spans) for moment, _ in spans), default=0)
+    log = log_file(live.home).read_text(errors="replace")
     return {
         "complete": is_complete,
         "left": left[:5],
@@ -361,7 +365,7 @@ def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
         "cells": options.cells,
         "seconds": round(took),
         "trainings": len(spans),
-        "trainings_at_once": 1 + overlaps if spans else 0,
+        "trainings_at_once": at_once,
         "failed_steps": int((events["kind"] == "STEP_FAILURE").sum()),
         "retried_steps": int((events["kind"] == "STEP_UP_FOR_RETRY").sum()),
         "failed_runs": int(events.loc[events["status"] == "FAILURE", "run"].nunique()),

@@ -11,15 +11,18 @@ other, and its error stands in the UI like that of any run.
 
 - A file is taken when it was the same in two looks at least `REST_SECONDS` apart, or when ``NAME.done`` lies beside
   it.
+- A file that could not be taken for another reason (a full disk, a killed process) is tried again, later and later.
 - A bad file is moved to ``rejected/`` in the same folder, with ``error.txt`` beside it that says what to do. It is
   not tried again until it is put back.
 - A file that is touched, but has the content that is registered, changes nothing.
 """
 
+import hashlib
 import json
-import shutil
+import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -35,12 +38,13 @@ from scmagnify_assets.home import Home
 from scmagnify_assets.intake import complete, inspect
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_core.errors import InputError, ScmagnifyError, StorageError
-from scmagnify_core.specification import PATH_FIELDS, merge, read_spec_file
+from scmagnify_core.specification import PATH_FIELDS, merge, parse_spec, read_spec_file
 
 DATA_SUFFIXES = (".h5ad", ".h5mu")
 DEFAULTS = "defaults"
 REJECTED = "rejected"
 REST_SECONDS = 5.0
+AGAIN_SECONDS = 3600.0
 INTERVAL_SECONDS = 5
 
 
@@ -58,9 +62,9 @@ class Arrival:
         return next((name for name in self.files if name.endswith(DATA_SUFFIXES)), None)
 
     @property
-    def is_marked(self) -> bool:
-        """Whether a ``.done`` marker says that the files are complete."""
-        return f"{self.stem}.done" in self.files
+    def marker(self) -> str | None:
+        """State of the ``.done`` marker that says that the files are complete; None where there is none."""
+        return _marker_of(self.signature)
 
 
 class IncomingFolder:
@@ -80,14 +84,24 @@ class IncomingFolder:
         for info in self.fs.ls(self.path, detail=True):
             name = PurePosixPath(info["name"]).name
             stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+            if not name.isprintable():  # nor could it be written into Dagster's records
+                continue
             if info["type"] != "directory" and suffix in (*DATA_SUFFIXES, ".toml", ".done") and name[0] != ".":
-                files.setdefault(stem, {})[name] = _state(info)
+                files.setdefault(stem, {})[name] = self._state_of(info)
         files.pop(DEFAULTS, None)
         return {
             stem: Arrival(stem, tuple(sorted(states)), json.dumps(sorted(states.items())))
             for stem, states in sorted(files.items())
             if set(states) != {f"{stem}.done"}
         }
+
+    def _state_of(self, info: Mapping[str, Any]) -> str:
+        if self.is_local and info.get("islink"):
+            # What it points to may be written without the link changing.
+            with suppress(OSError):
+                target = Path(info["name"]).stat()
+                return json.dumps([target.st_size, target.st_mtime_ns, target.st_ctime_ns, target.st_ino])
+        return _state(info)
 
     def settings(self, arrival: Arrival, folder: Path) -> dict[str, Any] | None:
         """Raw settings of an arrival whose files are in the local ``folder``; None for a TOML that awaits its data.
@@ -107,7 +121,21 @@ class IncomingFolder:
                 raw = merge(raw, read_spec_file(toml))
         if data:
             raw["file"] = str(folder / data[0])
+        if not self.is_local:
+            self._refuse_local_files(raw, folder)
         return complete(raw, folder, self.home, arrival.stem) if "file" in raw else None
+
+    def _refuse_local_files(self, raw: Mapping[str, Any], folder: Path) -> None:
+        """What came from elsewhere may name no file of this machine: whoever writes there could read all of it."""
+        references = raw.get("references")
+        given = [raw[key] for key in PATH_FIELDS if key in raw]
+        given += list(references.values()) if isinstance(references, Mapping) else []
+        for path in [one for value in given for one in ([value] if isinstance(value, str) else value)]:
+            if not (folder / str(path)).resolve().is_relative_to(folder.resolve()):
+                raise InputError(
+                    f"'{path}'", "lies outside the incoming folder.",
+                    "Put it beside the data and name it by a relative path; genomes go into references.toml.",
+                )  # fmt: skip
 
     def fetch(self, arrival: Arrival, *, only_settings: bool = False) -> Path:
         """The local folder with the arrival's files: this one, or a copy of what lies in a remote one.
@@ -116,7 +144,9 @@ class IncomingFolder:
         """
         if self.is_local:
             return Path(self.path)
-        folder = self.home.received / arrival.stem
+        # By its content's signature: a later delivery must not overwrite what is registered, good or bad.
+        digest = hashlib.sha256(arrival.signature.encode()).hexdigest()[:16]
+        folder = self.home.received / arrival.stem / digest
         folder.mkdir(parents=True, exist_ok=True)
         tomls = [f"{stem}.toml" for stem in (DEFAULTS, arrival.stem)]
         for name in tomls if only_settings else {*arrival.files, *tomls}:
@@ -131,11 +161,13 @@ class IncomingFolder:
 
     def _copy(self, name: str, folder: Path) -> None:
         source, target = f"{self.path}/{name}", folder / name
-        if self.fs.isfile(source):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.part")
-            self.fs.get_file(source, str(temporary))
-            temporary.replace(target)
+        if not self.fs.isfile(source):
+            target.unlink(missing_ok=True)  # settings that are gone there must not go on here
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        self.fs.get_file(source, str(temporary))
+        temporary.replace(target)
 
     def reject(self, arrival: Arrival, error: str) -> str:
         """Move an arrival aside with its error in words; returns where it is now."""
@@ -147,9 +179,12 @@ class IncomingFolder:
         for name in arrival.files:
             if self.fs.exists(f"{self.path}/{name}"):
                 self.fs.mv(f"{self.path}/{name}", f"{target}/{name}")
-        if not self.is_local:
-            shutil.rmtree(self.home.received / arrival.stem, ignore_errors=True)
         return target
+
+
+def _marker_of(signature: str | None) -> str | None:
+    states = dict(json.loads(signature)) if signature else {}
+    return next((state for name, state in states.items() if name.endswith(".done")), None)
 
 
 def _state(info: Mapping[str, Any]) -> str:
@@ -159,9 +194,10 @@ def _state(info: Mapping[str, Any]) -> str:
 
 
 class ReceiveConfig(dg.Config):
-    """Which arrival to take."""
+    """Which arrival to take, as it was seen; a later one has a run of its own. Without a signature, as it is now."""
 
     name: str
+    signature: str = ""
 
 
 def take(folder: IncomingFolder, arrival: Arrival, lake: Lakehouse, run_id: str, log: Any) -> registry.Registration:
@@ -186,10 +222,18 @@ def take(folder: IncomingFolder, arrival: Arrival, lake: Lakehouse, run_id: str,
         if registry.is_registered(lake, raw):
             log.info(f"{arrival.stem} has the content and the settings that are registered: nothing to do.")
             return known
-    found = inspect(raw, f"'{arrival.stem}.toml'", reading=lambda name: log.info(f"Reading {name}."))
+    # A TOML that `scmagnify add` wrote may be of a data set whose prior is still to come.
+    needs_evidence = arrival.data is not None or known is None
+    before = registry.hash_files(lake, parse_spec(raw))
+    found = inspect(
+        raw,
+        f"'{arrival.stem}.toml'",
+        needs_evidence=needs_evidence,
+        reading=lambda name: log.info(f"Reading {name}."),
+    )
     for line in found.lines:
         log.info(line)
-    return registry.register(lake, raw, replace=True, run_id=run_id)
+    return registry.register(lake, raw, replace=True, run_id=run_id, validated=before)
 
 
 @dg.op(retry_policy=RETRY)
@@ -198,14 +242,18 @@ def receive(context: dg.OpExecutionContext, config: ReceiveConfig) -> None:
     home = Home.find()
     folder, lake = IncomingFolder(home), Lakehouse(home.lake)
     arrival = folder.list().get(config.name)
-    if arrival is None:
-        context.log.info(f"{config.name} is gone: nothing to do.")
+    if arrival is None or arrival.signature != (config.signature or arrival.signature):
+        context.log.info(f"{config.name} is gone or has changed since: nothing to do.")
         return
     try:
         registration = take(folder, arrival, lake, context.run_id, context.log)
     except (StorageError, OSError, MemoryError):
         raise  # not the file's fault, and it may pass
     except Exception as error:
+        now = folder.list().get(config.name)
+        if now is None or now.signature != arrival.signature:
+            context.log.info(f"{config.name} changed while it was read: its new content has a run of its own.")
+            return
         words = str(error) if isinstance(error, ScmagnifyError) else f"It cannot be read: {error!r}"
         where = folder.reject(arrival, words)
         raise dg.Failure(f"{words}\nMoved to {where}.", metadata={"moved_to": where}, allow_retries=False) from error
@@ -250,7 +298,11 @@ def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         elif is_handled or _is_registered(folder, arrival):
             handled[stem] = arrival.signature
             continue
-        elif not _is_at_rest(arrival, before.get("seen", {}).get(stem, {}), seen):
+        elif not _is_at_rest(
+            arrival, before.get("seen", {}).get(stem, {}), seen, _marker_of(before.get("handled", {}).get(stem))
+        ):
+            if stem in before.get("handled", {}):
+                handled[stem] = before["handled"][stem]
             waiting.append(stem)
             continue
         handled[stem] = arrival.signature
@@ -258,7 +310,11 @@ def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             continue
         asked.append(stem)
         requests.append(
-            dg.RunRequest(run_config={"ops": {"receive": {"config": {"name": stem}}}}, tags={DATASET_TAG: stem})
+            dg.RunRequest(
+                run_config={"ops": {"receive": {"config": {"name": stem, "signature": arrival.signature}}}},
+                # Before the long runs of other data sets, so that a bad file is known at once.
+                tags={DATASET_TAG: stem, "dagster/priority": "10"},
+            )
         )
     reason = f"Waiting until at rest: {', '.join(waiting)}." if waiting else f"Nothing new in {folder.path}."
     return dg.SensorResult(
@@ -268,13 +324,16 @@ def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-def _is_at_rest(arrival: Arrival, before: Mapping[str, Any], seen: dict[str, Any]) -> bool:
-    """Whether an arrival may be taken; if not, what was seen of it is noted for the next look."""
+def _is_at_rest(arrival: Arrival, before: Mapping[str, Any], seen: dict[str, Any], marked: str | None) -> bool:
+    """Whether an arrival may be taken; if not, what was seen of it is noted for the next look.
+
+    ``marked`` is the marker of the former delivery: left lying, it says nothing of this one.
+    """
     now = time.time()
     since = before["since"] if before.get("signature") == arrival.signature else now
     # A clock that was set back makes the difference negative: count anew rather than wait for years.
     since = min(since, now)
-    if arrival.is_marked or now - since >= REST_SECONDS:
+    if arrival.marker not in (None, marked) or now - since >= REST_SECONDS:
         return True
     seen[arrival.stem] = {"signature": arrival.signature, "since": since}
     return False
@@ -288,7 +347,11 @@ def _is_to_be_asked_again(instance: dg.DagsterInstance, stem: str) -> bool | Non
         return None
     if records[0].dagster_run.tags.get("dagster/will_retry") == "true":
         return None
-    if not is_lost(records[0].dagster_run):
+    run = records[0].dagster_run
+    if run.status == dg.DagsterRunStatus.FAILURE and not is_lost(run):
+        # A bad file would have been moved aside: something else was wrong, a full disk say. Hourly, until it passes.
+        return True if time.time() >= (records[0].end_time or 0.0) + AGAIN_SECONDS else None
+    if not is_lost(run):
         return False
     return True if is_worth_another(instance, receive_data_set.name, stem, time.time()) else None
 
@@ -297,7 +360,7 @@ def _awaits_data(folder: IncomingFolder, arrival: Arrival) -> bool:
     """Whether a TOML that stands alone names no file; its data may be on their way."""
     try:
         return folder.settings(arrival, folder.fetch(arrival, only_settings=True)) is None
-    except ScmagnifyError:
+    except Exception:  # whatever is odd about one file must not hold up the others
         return False  # the run says what is wrong with it
 
 
@@ -307,8 +370,7 @@ def _is_registered(folder: IncomingFolder, arrival: Arrival) -> bool:
         return False
     try:
         raw = folder.settings(arrival, Path(folder.path))
-        return raw is not None and registry.find(Lakehouse(folder.home.lake), raw["name"]).raw == registry.as_json(
-            raw
-        )
-    except ScmagnifyError:
+        known = None if raw is None else registry.read_all(Lakehouse(folder.home.lake)).get(raw["name"])
+        return known is not None and raw is not None and known.raw == registry.as_json(raw)
+    except Exception:  # whatever is odd about one file must not hold up the others
         return False

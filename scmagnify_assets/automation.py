@@ -56,15 +56,14 @@ class IsWanted(SubsetAutomationCondition):
     def compute_subset(self, context: AutomationContext) -> EntitySubset:
         """The candidates that are wanted."""
         n_seeds = seeds_of_datasets()
-        has_seeds = context.partitions_def == DATASET_SEEDS
         keys = context.candidate_subset.expensively_compute_partition_keys()
-        wanted = {key for key in keys if _is_used(key, n_seeds) or (not has_seeds and key in n_seeds)}
+        wanted = {key for key in keys if _is_wanted(key, n_seeds)}
         return context.candidate_subset.compute_intersection_with_partition_keys(wanted)
 
 
-def _is_used(key: str, n_seeds: Mapping[str, int]) -> bool:
-    dataset, separator, seed = key.partition("|")  # names hold no "|" (lakehouse.check_name)
-    return bool(separator) and int(seed) < n_seeds.get(dataset, 0)
+def _is_wanted(key: str, n_seeds: Mapping[str, int]) -> bool:
+    dataset, _, seed = key.partition("|")  # names hold no "|" (lakehouse.check_name)
+    return int(seed or 0) < n_seeds.get(dataset, 0)
 
 
 _seeds: tuple[object, dict[str, int]] = (None, {})
@@ -152,11 +151,14 @@ async def _unsettled(view: AssetGraphView, graph: BaseAssetGraph) -> dict[dg.Ass
     """Data sets of which an asset is being made, or was not made at the last attempt."""
     if view not in _states:
         found = {}
+        n_seeds = seeds_of_datasets()
         for key in graph.materializable_asset_keys:
             whole = view.get_full_subset(key=key)
-            found[key] = _datasets(await view.compute_run_in_progress_subset(key=key, from_subset=whole)) | _datasets(
-                await view.compute_execution_failed_subset(key=key, from_subset=whole)
-            )
+            busy = await view.compute_run_in_progress_subset(key=key, from_subset=whole)
+            failed = await view.compute_execution_failed_subset(key=key, from_subset=whole)
+            # A seed that failed and that the settings no longer ask for holds up nothing.
+            wanted = {one for one in failed.expensively_compute_partition_keys() if _is_wanted(one, n_seeds)}
+            found[key] = _datasets(busy) | {_dataset_of(one) for one in wanted}
         _states[view] = found
     return _states[view]
 

@@ -23,7 +23,8 @@ from scmagnify_assets.executors import Needs, needs_of, op_tags
 from scmagnify_assets.failures import RETRY, final_user_errors
 from scmagnify_assets.freshness import FRESHNESS, FRESHNESS_OF
 from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
-from scmagnify_assets.processes import end_with_parent, measured
+from scmagnify_assets.processes import measured
+from scmagnify_core.parallel import end_with_parent
 
 OWNERS: Mapping[str, str] = {
     "data": "team:data",

@@ -22,9 +22,9 @@ from scmagnify_assets.assets import (
 from scmagnify_assets.automation import automation_sensor
 from scmagnify_assets.executors import executor, refuse_unknown_assets
 from scmagnify_assets.io_manager import LakehouseIOManager
-from scmagnify_assets.processes import end_with_parent
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_assets.schedules import JOBS, SCHEDULES
+from scmagnify_core.parallel import end_with_parent
 
 # In the order of the graph.
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
@@ -53,7 +53,9 @@ def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) 
     return {"lake": lake_resource, "specs": specs, "io_manager": LakehouseIOManager(lake=lake_resource, specs=specs)}
 
 
-# A run worker that outlived its code server would be a second of its kind as soon as the run is started again.
+# A run worker that is killed leaves the process of its step behind, and a killed code server leaves its run workers:
+# they would go on, hold the GPU, and write late. Such a write is harmless (it replaces the same rows), but the run is
+# started again elsewhere.
 end_with_parent()
 
 refuse_unknown_assets([asset.key.to_user_string() for asset in ASSETS])

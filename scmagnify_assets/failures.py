@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.LINEAR, jitter=dg.Jitter.PLUS_MINUS)
 
 DATASET_TAG = "scmagnify/dataset"  # of every run that the platform asks for
-MAX_VAIN = 6  # lost runs in a row that made nothing: what kills them does so again
-FIRST_PAUSE_SECONDS = 5.0
+MAX_VAIN = 12  # lost runs in a row that made nothing, Dagster's retries included: what kills them does so again
+FIRST_PAUSE_SECONDS = 0.5
+FAILURE_REASON = "dagster/failure_reason"
 
 # Dagster puts the class before the message: it tells ours apart, and the user does not need it.
 _OURS = re.compile(r"^scmagnify_core\.errors\.\w+: ")
@@ -57,7 +58,7 @@ def is_lost(run: dg.DagsterRun) -> bool:
     """Whether a run failed for another reason than one of its steps, and nobody has started it again."""
     return (
         run.status == dg.DagsterRunStatus.FAILURE
-        and run.tags.get("dagster/failure_reason") != "STEP_FAILURE"
+        and run.tags.get(FAILURE_REASON) != "STEP_FAILURE"
         and run.tags.get("dagster/will_retry") != "true"
     )
 
@@ -72,9 +73,13 @@ def is_worth_another(instance: dg.DagsterInstance, job: str, dataset: str, now: 
     vain, ended = 0, 0.0
     for record in instance.get_run_records(filters, limit=MAX_VAIN):
         run = record.dagster_run
-        made = dg.DagsterEventType.ASSET_MATERIALIZATION
-        if not is_lost(run) or instance.get_records_for_run(run.run_id, of_type=made, limit=1).records:
+        made = instance.get_records_for_run(
+            run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1
+        ).records
+        # Those that Dagster started again count, too.
+        if run.status != dg.DagsterRunStatus.FAILURE or run.tags.get(FAILURE_REASON) == "STEP_FAILURE" or made:
             break
         vain += 1
         ended = max(ended, record.end_time or 0.0)
-    return vain < MAX_VAIN and now >= ended + (FIRST_PAUSE_SECONDS * 2 ** (vain - 1) if vain else 0.0)
+    pause = FIRST_PAUSE_SECONDS * 2 ** (vain - 1) if vain else 0.0
+    return vain < MAX_VAIN and not ended <= now < ended + pause  # a clock that was set back ends the pause

@@ -8,6 +8,7 @@ process instead. It is named in ``dagster.yaml`` of a laptop and of a server; a 
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterRun
@@ -36,9 +37,25 @@ class LocalRunLauncher(DefaultRunLauncher, ConfigurableClass):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         at, found = started[-1]
         process = int(found.group(1))
-        if is_alive(process, at):
+        # Once it was seen alive, it is known by when it started after boot: the clock may be set meanwhile.
+        now, before = started_after_boot(process), _started.get((run.run_id, process))
+        if now is not None and now == before:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if before is None and is_alive(process, at):
+            _started[run.run_id, process] = now
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"Process {process} of the run is gone.")
+
+
+_started: dict[tuple[str, int], int | None] = {}
+
+
+def started_after_boot(process: int) -> int | None:
+    """When a living process started, in ticks after boot; None if it is dead or the system does not tell."""
+    with suppress(OSError, IndexError):
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        return None if state == "Z" else int(fields[18])
+    return None
 
 
 def is_alive(process: int, seen_at: float) -> bool:
@@ -56,7 +73,7 @@ def is_alive(process: int, seen_at: float) -> bool:
     try:
         state, *fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
         boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return not Path("/proc/self/stat").exists()
     started_at = int(boot.split()[1]) + int(fields[18]) / os.sysconf("SC_CLK_TCK")
     return state != "Z" and started_at <= seen_at + _SLACK_S

@@ -1,41 +1,13 @@
-"""What a process of the platform owes the machine: to end with its parent, and to say what it used.
+"""What a process of the platform used, as its materialization tells."""
 
-A run worker that is killed leaves the process of its current step behind, and a killed code server leaves its run
-workers: they would go on, hold the GPU, and write late. Such a write is harmless (`lakehouse`: it replaces the same
-rows), but the work is wasted, as the run is started again elsewhere.
-"""
-
-import multiprocessing
-import os
 import resource
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MIB = 2**20
-_watching = False
-
-
-def end_with_parent() -> None:
-    """End this process within a moment of its parent's death; nothing for a process that a user started.
-
-    The parent is the process that asked for this one: of a forked step it is the run worker, not the fork server.
-    Python's multiprocessing keeps a pipe to it, which the kernel closes however the parent ends.
-    """
-    global _watching
-    parent = multiprocessing.parent_process()
-    if parent is None or _watching:
-        return
-    _watching = True
-
-    def watch() -> None:
-        parent.join()
-        os._exit(75)  # EX_TEMPFAIL; nothing to clean up that a kill -9 would not leave, too
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pandas as pd
 from scmagnify_assets.hashes import remembered_sha256
 from scmagnify_assets.lakehouse import Lakehouse, check_name, check_new_name
 from scmagnify_assets.partitions import DATASETS
-from scmagnify_core.errors import InputError, shorten
+from scmagnify_core.errors import InputError, StorageError, shorten
 from scmagnify_core.references import refuse_missing_files
 from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, named_files, override, parse_spec
 
@@ -146,13 +146,22 @@ def _refuse_taken(known: Registration | None, files: Mapping[str, str], replace:
     )
 
 
-def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, run_id: str = "none") -> Registration:
+def register(
+    lake: Lakehouse,
+    raw: Mapping[str, Any],
+    *,
+    replace: bool = False,
+    run_id: str = "none",
+    validated: Mapping[str, str] | None = None,
+) -> Registration:
     """Register a data set; the same content again changes nothing.
 
     Parameters
     ----------
     raw
         Settings with absolute paths; ``name`` and ``file`` are required.
+    validated
+        Hashes of the files that were validated; others are refused, because nobody has looked at them.
     replace
         Allow other content or settings under a name that is taken. Former results stay readable by time travel.
 
@@ -163,6 +172,9 @@ def register(lake: Lakehouse, raw: Mapping[str, Any], *, replace: bool = False, 
     """
     spec = parse_spec(raw)
     files = hash_files(lake, spec)
+    if validated is not None and validated != files:
+        changed = [key for key in files if validated.get(key) != files[key]]
+        raise StorageError(f"{shorten(changed)} of '{spec.name}' changed while being read. It is read again.")
     raw = as_json(raw)
     with lake.claim(check_name(spec.name)):  # two who come with one new name: the second finds it taken
         known = read_all(lake)

@@ -34,11 +34,13 @@ def refresh(lake: Lakehouse, instance: dg.DagsterInstance, run_id: str, log: Any
                 registry.announce(instance, known)
                 continue
             log.info(f"Files of {name} have changed.")
+            before = registry.hash_files(lake, known.spec())
             inspect(known.raw, f"settings of '{name}'", needs_evidence=False)
-            registry.announce(instance, registry.register(lake, known.raw, replace=True, run_id=run_id))
-        except ScmagnifyError as error:
-            problems[name] = str(error)
-            log.error(f"{name}: {error}")
+            again = registry.register(lake, known.raw, replace=True, run_id=run_id, validated=before)
+            registry.announce(instance, again)
+        except Exception as error:  # of one data set; the others are looked at all the same
+            problems[name] = str(error) if isinstance(error, ScmagnifyError) else repr(error)
+            log.error(f"{name}: {problems[name]}")
     return problems
 
 

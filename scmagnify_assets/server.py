@@ -8,6 +8,7 @@ On servers, systemd, Kubernetes or compose do the same (``deploy/``).
 """
 
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -16,11 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from scmagnify_assets.home import VARIABLE, Home
+from scmagnify_core.errors import InputError
 
 SETTLED_SECONDS = 60  # a process that ran this long starts again at once
 MAX_PAUSE_SECONDS = 30.0
@@ -44,7 +47,8 @@ class Service:
     def start(self, environment: Mapping[str, str], log: Path) -> None:
         """Start it; it ends with this process, also if that is killed (on Linux)."""
         self.started = time.monotonic()
-        with log.open("ab") as output:
+        self.due = self.started + MAX_PAUSE_SECONDS  # if there is no memory or no disk to start it
+        with suppress(OSError), log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, preexec_fn=_end_with_starter(),
@@ -80,7 +84,29 @@ def serve(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
     ----------
     say
         Told in words of every process that died and of what follows.
+
+    Raises
+    ------
+    InputError
+        Another platform runs on this home.
     """
+    with _alone(home):
+        _serve(home, host, port, say)
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Refuse a second platform on the same home: two daemons would ask for everything twice."""
+    with (home.dagster / "ui.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            remedy = "Stop that one, or set SCMAGNIFY_HOME to another folder."
+            raise InputError(f"'{home.root}'", "has a running platform already.", remedy) from error
+        yield
+
+
+def _serve(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
     grpc_port = _free_port()
     workspace = home.dagster / "workspace.yaml"
     workspace.write_text(
@@ -114,7 +140,8 @@ def serve(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
                     say(said)
                 if service.process is None and now >= service.due:
                     service.start(environment, log)
-            _shorten(log)
+            with suppress(OSError):  # a full disk must not end what is running
+                _shorten(log)
     finally:
         deadline = time.monotonic() + STOP_SECONDS
         for service in reversed(services):  # the daemon before the code server, which its ticks ask

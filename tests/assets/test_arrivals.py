@@ -13,12 +13,14 @@ import pytest
 import tomli_w
 
 from scmagnify_assets import arrivals as module
-from scmagnify_assets import registry
+from scmagnify_assets import failures, registry
 from scmagnify_assets.arrivals import IncomingFolder, arrivals, receive_data_set
-from scmagnify_assets.failures import DATASET_TAG, MAX_VAIN
+from scmagnify_assets.failures import DATASET_TAG
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.runner import open_instance
+from scmagnify_core.errors import StorageError
+from scmagnify_core.specification import parse_spec
 
 
 class Clock:
@@ -126,6 +128,48 @@ def test_arrivals_takes_a_marked_file_at_the_first_look(watch: Watch) -> None:
     assert watch.tick() == ["blood"]
 
 
+def test_a_marker_of_a_former_delivery_says_nothing_of_the_next(watch: Watch) -> None:
+    data, marker = watch.home.incoming / "blood.h5mu", watch.home.incoming / "blood.done"
+    data.write_bytes(b"1")
+    marker.touch()
+    assert watch.tick() == ["blood"]
+    data.write_bytes(b"12")
+    assert watch.tick() == []
+    data.write_bytes(b"123")
+    assert watch.tick() == []
+    marker.write_text("again")
+    assert watch.tick() == ["blood"]
+
+
+@pytest.mark.parametrize("toml", ["prior = [1]", 'file = "a\\u0000b"', "x = " + "[" * 3000])
+def test_an_odd_toml_holds_up_nobody(watch: Watch, toml: str) -> None:
+    (watch.home.incoming / "odd.toml").write_text(toml)
+    (watch.home.incoming / "blood.h5ad").write_bytes(b"1")
+    watch.tick()
+    assert "blood" in watch.tick()
+    assert watch.tick() == []
+
+
+def test_a_name_that_cannot_be_written_down_holds_up_nobody(watch: Watch) -> None:
+    import os
+
+    (watch.home.incoming / "blood.h5ad").write_bytes(b"1")
+    with open(os.fsencode(watch.home.incoming) + b"/caf\xe9.h5ad", "wb") as file:  # noqa: PTH123 (a name of bytes)
+        file.write(b"1")
+    watch.tick()
+    assert watch.tick() == ["blood"]
+
+
+def test_arrivals_looks_at_what_a_link_points_to(watch: Watch, tmp_path: Path) -> None:
+    target = tmp_path / "target.h5ad"
+    target.write_bytes(b"1")
+    (watch.home.incoming / "blood.h5ad").symlink_to(target)
+    watch.tick()
+    target.write_bytes(b"2")
+    assert watch.tick() == []
+    assert watch.tick() == ["blood"]
+
+
 def test_arrivals_takes_a_file_again_when_it_or_its_toml_changes(watch: Watch) -> None:
     data, toml = watch.home.incoming / "blood.h5ad", watch.home.incoming / "blood.toml"
     data.write_bytes(b"1")
@@ -223,19 +267,55 @@ def test_receive_puts_the_toml_over_the_folders_defaults(
     assert (spec.seeds, spec.granger.n_lags) == (7, 2)
 
 
+def test_receive_leaves_what_has_changed_since_it_was_seen_to_the_next_run(watch: Watch) -> None:
+    (watch.home.incoming / "blood.h5ad").write_bytes(b"half")
+    result = receive_data_set.execute_in_process(
+        run_config={"ops": {"receive": {"config": {"name": "blood", "signature": "[]"}}}}, instance=watch.instance
+    )
+    assert result.success
+    assert (watch.home.incoming / "blood.h5ad").exists()
+
+
+def test_receive_does_not_blame_a_file_that_is_replaced_while_it_is_read(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = watch.home.incoming / "blood.h5ad"
+    path.write_bytes(b"bad")
+
+    def replaced(*_: Any) -> None:
+        path.write_bytes(b"better")
+        raise ValueError("bad")
+
+    monkeypatch.setattr(module, "take", replaced)
+    assert watch.receive("blood").success
+    assert path.read_bytes() == b"better"
+
+
+def test_register_refuses_content_that_was_not_validated(watch: Watch, raw_settings: dict[str, Any]) -> None:
+    with pytest.raises(StorageError, match="'file' of 'small' changed while being read"):
+        registry.register(watch.lake, raw_settings, validated={"file": "0" * 64} | other_hashes(watch, raw_settings))
+    assert registry.names(watch.lake) == []
+
+
+def other_hashes(watch: Watch, raw: dict[str, Any]) -> dict[str, str]:
+    found = registry.hash_files(watch.lake, parse_spec(raw))
+    return {key: value for key, value in found.items() if key != "file"}
+
+
 def test_receive_of_what_is_gone_does_nothing(watch: Watch) -> None:
     assert watch.receive("blood").success
     assert watch.partitions == []
 
 
-def test_an_arrival_whose_run_was_lost_is_asked_for_again(watch: Watch) -> None:
+def test_an_arrival_whose_run_was_lost_is_asked_for_again(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     (watch.home.incoming / "blood.h5ad").write_bytes(b"1")
     watch.clock.now = time.time()  # runs end by the real clock
     watch.tick()
     assert watch.tick() == ["blood"]
     assert watch.tick() == []  # the run has not begun
     asked = []
-    for _ in range(MAX_VAIN):
+    monkeypatch.setattr(failures, "MAX_VAIN", 3)
+    for _ in range(3):
         run = watch.instance.create_run_for_job(
             receive_data_set,
             run_config={"ops": {"receive": {"config": {"name": "blood"}}}},
@@ -246,7 +326,7 @@ def test_an_arrival_whose_run_was_lost_is_asked_for_again(watch: Watch) -> None:
         assert watch.tick(after=600) == []  # Dagster's own retries come first
         watch.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
         asked.append(watch.tick(after=600))
-    assert asked == [["blood"]] * (MAX_VAIN - 1) + [[]]  # the last one was in vain
+    assert asked == [["blood"], ["blood"], []]  # the last one was in vain
 
 
 # ---------------------------------------------------------------- bad arrivals
@@ -349,6 +429,15 @@ def test_receive_does_not_blame_the_file_for_a_full_disk(
     result = watch.receive("blood")
     assert not result.success
     assert not (watch.home.incoming / "rejected").exists()
+    # In an hour the disk may have room.
+    watch.clock.now = time.time()
+    watch.cursor = json.dumps(
+        {"handled": {"blood": IncomingFolder(watch.home).list()["blood"].signature}, "asked": ["blood"]}
+    )
+    run_id = watch.instance.get_run_records(limit=1)[0].dagster_run.run_id
+    watch.instance.add_run_tags(run_id, {DATASET_TAG: "blood"})
+    assert watch.tick(after=60) == []
+    assert watch.tick(after=3600) == ["blood"]
 
 
 # ---------------------------------------------------------------- folders that fsspec reaches
@@ -364,18 +453,18 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_receive_copies_a_remote_arrival_with_the_files_it_names(
-    watch: Watch, remote: Any, simulated: dict[str, Path], settings: dict[str, Any]
+    watch: Watch, remote: Any, simulated: dict[str, Path]
 ) -> None:
     suffix = simulated["data"].suffix
     remote.put_file(str(simulated["data"]), f"/bucket/incoming/blood{suffix}")
     remote.put_file(str(simulated["prior"]), "/bucket/incoming/priors/base.parquet")
-    toml = {key: value for key, value in settings.items() if key != "references"} | {"prior": "priors/base.parquet"}
+    toml = {"prior": "priors/base.parquet", "seeds": 1}
     remote.pipe_file("/bucket/incoming/blood.toml", tomli_w.dumps(toml).encode())
     watch.tick()
     assert watch.tick() == ["blood"]
     assert watch.receive("blood").success
     raw = registry.find(watch.lake, "blood").raw
-    folder = watch.home.received / "blood"
+    (folder,) = (watch.home.received / "blood").iterdir()
     assert raw["file"] == str(folder / f"blood{suffix}")
     assert (folder / "priors" / "base.parquet").read_bytes() == simulated["prior"].read_bytes()
 
@@ -387,6 +476,30 @@ def test_receive_copies_nothing_from_outside_a_remote_folder(watch: Watch, remot
     folder = IncomingFolder(watch.home)
     folder.fetch(folder.list()["blood"])
     assert not list(watch.home.root.rglob("secret.parquet"))
+
+
+@pytest.mark.parametrize(
+    "toml", ['truth = "/etc/passwd"', 'file = "../../lake/x.h5ad"', 'references = {genome = "/g"}']
+)
+def test_a_remote_toml_may_not_name_files_of_this_machine(watch: Watch, remote: Any, toml: str) -> None:
+    remote.pipe_file("/bucket/incoming/blood.h5mu" if "file" not in toml else "/bucket/incoming/other.h5mu", b"1")
+    remote.pipe_file("/bucket/incoming/blood.toml", toml.encode())
+    assert "lies outside the incoming folder" in failure(watch.receive("blood"))
+
+
+def test_a_bad_remote_delivery_leaves_the_registered_one(
+    watch: Watch, remote: Any, simulated: dict[str, Path]
+) -> None:
+    name = f"/bucket/incoming/blood{simulated['data'].suffix}"
+    remote.put_file(str(simulated["data"]), name)
+    remote.put_file(str(simulated["prior"]), "/bucket/incoming/base.parquet")
+    remote.pipe_file("/bucket/incoming/blood.toml", b'prior = "base.parquet"')
+    assert watch.receive("blood").success
+    before = registry.find(watch.lake, "blood")
+    remote.pipe_file(name, b"no HDF5")
+    assert not watch.receive("blood").success
+    assert registry.find(watch.lake, "blood") == before
+    registry.refuse_changed_files(watch.lake, before)  # its files are still there
 
 
 def test_receive_moves_a_bad_remote_arrival_aside(watch: Watch, remote: Any) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from scmagnify_assets import registry
+from scmagnify_assets import failures, registry
 from scmagnify_assets.automation import automation_sensor, join_seeds, seeds_of_datasets
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS, defs, resources
-from scmagnify_assets.failures import DATASET_TAG, MAX_VAIN
+from scmagnify_assets.failures import DATASET_TAG
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.partitions import DATASET_SEEDS, RANGE_END, RANGE_START, join_key
@@ -136,13 +136,7 @@ def test_what_follows_a_failed_step_waits_and_is_asked_for_again_at_night(
     platform.add(raw_settings)
     platform.make(platform.evaluate(), "v1")
     assert set(platform.evaluate()) == set(WAVES[1])
-    for seed in (0, 1):  # fails in earnest: its inputs were only said to be there
-        result = dg.materialize(
-            [*ASSETS, *CHECKS], selection=["trained_model"], partition_key=join_key("small", seed),
-            instance=platform.instance, resources=resources(str(platform.home.lake)), raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )  # fmt: skip
-        assert not result.success
+    fail_training(platform, [0, 1])
     assert platform.evaluate() == {}  # a step failed: nobody but the user can mend that
     again = platform.evaluate(after=timedelta(hours=5))
     assert again == {"trained_model": ["small|0", "small|1"], "seed_network": ["small|0", "small|1"]}
@@ -164,17 +158,41 @@ def lose(platform: Platform, assets: Sequence[str]) -> None:
 
 
 def test_what_a_lost_run_left_undone_is_asked_for_again_until_it_is_in_vain(
-    platform: Platform, raw_settings: dict[str, Any]
+    platform: Platform, raw_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(failures, "MAX_VAIN", 3)
     platform.now = datetime.now(UTC)  # runs end by the real clock
     platform.add(raw_settings)
     first = platform.evaluate()
     lose(platform, tuple(first))
-    for _ in range(MAX_VAIN - 1):
+    for _ in range(2):
         assert platform.evaluate(after=timedelta(seconds=1)) == {}  # what was just asked for is not asked for again
         assert platform.evaluate(after=timedelta(minutes=5)) == first
         lose(platform, tuple(first))
     assert platform.evaluate(after=timedelta(seconds=1)) == platform.evaluate(after=timedelta(minutes=5)) == {}
+
+
+def test_a_failed_seed_that_is_no_longer_asked_for_holds_up_nothing(
+    platform: Platform, raw_settings: dict[str, Any]
+) -> None:
+    platform.add(raw_settings | {"seeds": 3})
+    platform.make(platform.evaluate(), "v1")
+    platform.make({name: keys[:2] for name, keys in platform.evaluate().items()}, "v1")
+    fail_training(platform, [2])
+    assert platform.settle("v1") == []
+    platform.add(raw_settings | {"seeds": 2})
+    assert platform.settle("v2") == waves_of("small", 2)
+
+
+def fail_training(platform: Platform, seeds: Sequence[int]) -> None:
+    """Fails in earnest: its inputs were only said to be there."""
+    for seed in seeds:
+        result = dg.materialize(
+            [*ASSETS, *CHECKS], selection=["trained_model"], partition_key=join_key("small", seed),
+            instance=platform.instance, resources=resources(str(platform.home.lake)), raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )  # fmt: skip
+        assert not result.success
 
 
 def test_a_data_set_from_before_the_first_start_runs_at_night(home: Home, raw_settings: dict[str, Any]) -> None:

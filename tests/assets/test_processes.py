@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from scmagnify_assets.processes import end_with_parent, measured
+from scmagnify_assets.processes import measured
+from scmagnify_core.parallel import end_with_parent
 
 # A run worker that starts a step: forked from a fork server, or spawned. The step writes its number and then works.
 WORKER = """
 import multiprocessing, os, sys, time
 from pathlib import Path
-from scmagnify_assets.processes import end_with_parent
+from scmagnify_core.parallel import end_with_parent
 
 def step(path):
     end_with_parent()

@@ -8,6 +8,8 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing.context import SpawnContext
+from multiprocessing.managers import SyncManager
 from queue import Empty
 from typing import Any
 
@@ -18,6 +20,7 @@ from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.methods.granger.training import choose_device, train
+from scmagnify_core.parallel import end_with_parent
 from scmagnify_core.prior import PriorNetwork
 
 SeedProgress = Callable[[int, int, int, float], None]  # seed, epoch, upper bound on epochs, loss
@@ -46,7 +49,7 @@ def train_seeds(
         return {seed: _train_one(inputs, seed, progress) for seed in seeds}
     # Spawned, not forked: a forked child of a process that has used threads or CUDA may hang.
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(n_workers, context, _start, (inputs,)) as pool:
+    with _manager(context) as manager, ProcessPoolExecutor(n_workers, context, _start, (inputs,)) as pool:
         queue = manager.Queue()
         futures = {pool.submit(_work, seed, queue): seed for seed in seeds}
         pending: set[Future[TrainingResult]] = set(futures)
@@ -58,6 +61,12 @@ def train_seeds(
                     pool.shutdown(wait=False, cancel_futures=True)
                 future.result()
         return {seed: future.result() for future, seed in futures.items()}
+
+
+def _manager(context: SpawnContext) -> SyncManager:
+    manager = SyncManager(ctx=context)
+    manager.start(end_with_parent)
+    return manager
 
 
 def _train_one(inputs: tuple[Any, ...], seed: int, progress: SeedProgress | None) -> TrainingResult:
@@ -72,6 +81,7 @@ _inputs: tuple[Any, ...] = ()  # set once in each worker, so that the data trave
 def _start(inputs: tuple[Any, ...]) -> None:
     global _inputs
     _inputs = inputs
+    end_with_parent()  # else a killed step would leave them to train for nobody
 
 
 def _work(seed: int, queue: Any) -> TrainingResult:
