@@ -137,8 +137,8 @@ def add(
 ) -> None:
     """Validate a data set, write its TOML and register it.
 
-    The file stays where it is. Settings come from a TOML of the same name beside it, if there is one, and the options
-    are put over them; what results is written to `$SCMAGNIFY_HOME/incoming/NAME.toml`.
+    The file stays where it is. Settings come from a TOML of the same name beside it, if there is one, over those of
+    `$SCMAGNIFY_HOME/incoming/defaults.toml`, and the options are put over them; what results is written to `$SCMAGNIFY_HOME/incoming/NAME.toml`.
 
     Candidate edges come from a base network (`--prior`), from the data's own chromatin (`--references`, see
     `scmagnify references`), or both.
@@ -157,10 +157,13 @@ def add(
     from scmagnify_assets.intake import complete, inspect
     from scmagnify_assets.lakehouse import Lakehouse, check_name
     from scmagnify_assets.runner import open_instance
-    from scmagnify_core.specification import override, read_spec_file
+    from scmagnify_core.specification import merge, override, read_spec_file
 
     beside = file if file.suffix == ".toml" else file.with_suffix(".toml")
     raw: dict[str, Any] = read_spec_file(beside) if beside.is_file() or file.suffix == ".toml" else {}
+    home = _home()
+    if (shared := home.incoming / "defaults.toml").is_file():  # as for what arrives in that folder
+        raw = merge(read_spec_file(shared), raw)
     if file.suffix != ".toml":
         raw["file"] = str(file.resolve())
     options = {
@@ -174,7 +177,6 @@ def add(
         for key, value in options.items()
         if value
     }
-    home = _home()
     raw = complete(override(raw | given, settings or ()), Path.cwd(), home, name or file.stem)
     if name:
         raw["name"] = check_name(name)
