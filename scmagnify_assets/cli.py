@@ -138,7 +138,8 @@ def add(
     """Validate a data set, write its TOML and register it.
 
     The file stays where it is. Settings come from a TOML of the same name beside it, if there is one, over those of
-    `$SCMAGNIFY_HOME/incoming/defaults.toml`, and the options are put over them; what results is written to `$SCMAGNIFY_HOME/incoming/NAME.toml`.
+    `$SCMAGNIFY_HOME/incoming/defaults.toml`, and the options are put over them; what results is written to
+    `$SCMAGNIFY_HOME/incoming/NAME.toml`.
 
     Candidate edges come from a base network (`--prior`), from the data's own chromatin (`--references`, see
     `scmagnify references`), or both.
