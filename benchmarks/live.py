@@ -342,11 +342,14 @@ def latency(live: Live, options: argparse.Namespace) -> dict[str, Any]:
 def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
     """Many data sets at once: trainings one at a time, no failed write, no lock error, memory within bounds."""
     names = [f"set{number:02d}" for number in range(options.datasets)]
+    granger = {} if options.epochs is None else {"granger": {"max_epochs": options.epochs}}
+    for name in names:
+        live.prepare(name, options.cells, options.seeds, **granger)
     with live.running():
         started = time.time()
         for name in names:
-            live.drop(name, options.cells, options.seeds)
-        is_complete = live.wait(options.timeout, poll=1.0)
+            live.release(name)
+        is_complete = live.wait(options.timeout, poll=5.0)
         took = time.time() - started
         left = live.incomplete()
         events = live.events()
@@ -442,6 +445,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int)
     parser.add_argument("--seeds", type=int, help="models of each data set")
     parser.add_argument("--datasets", type=int)
+    parser.add_argument("--epochs", type=int, help="of each training in `queue`; the preset's without it")
     parser.add_argument("--timeout", type=float, help="seconds to wait for completion")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--pause", type=float, default=6.0, help="longest pause between kills in seconds")

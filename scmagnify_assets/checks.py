@@ -420,7 +420,7 @@ def _together(asset: str, checks: Sequence[dg.AssetChecksDefinition]) -> dg.Asse
     return run
 
 
-_EACH = [
+EACH = [
     *(_schema_check(table) for table in TABLES.values() if table.mode == "replace" and table.asset != "raw_dataset"),
     links_exceed_chance,
     hits_lie_in_their_peaks,
@@ -433,8 +433,8 @@ _EACH = [
     seeds_agree_as_usual,
     results_are_of_current_file,
 ]
-_asset_of = {check: next(iter(check.check_specs)).asset_key.to_user_string() for check in _EACH}
+_asset_of = {check: next(iter(check.check_specs)).asset_key.to_user_string() for check in EACH}
 CHECKS = [
-    _together(asset, [check for check in _EACH if _asset_of[check] == asset])
+    _together(asset, [check for check in EACH if _asset_of[check] == asset])
     for asset in dict.fromkeys(_asset_of.values())
 ]

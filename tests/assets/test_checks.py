@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from scmagnify_assets import checks
-from scmagnify_assets.checks import CHECKS, edge_counts_are_usual, loss_fell, seeds_agree_as_usual
+from scmagnify_assets.checks import EACH, edge_counts_are_usual, loss_fell, seeds_agree_as_usual
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.lineage import Input, Materialization
 from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, join_key
@@ -327,7 +327,7 @@ def test_checks_that_block_stand_for_errors_and_others_for_warnings(lake: Lakeho
     """What does not block must not look like an error: people are told of failed runs, and only of those."""
     write_network(lake, 0, 0, agreement=[(0.1, 0.1)])
     outcomes = {}
-    for check in CHECKS:
+    for check in EACH:
         (spec,) = check.check_specs
         if spec.asset_key.to_user_string() == "multiscale_network" and spec.name != "results_are_of_current_file":
             if spec.blocking:

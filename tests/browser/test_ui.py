@@ -105,9 +105,9 @@ def test_the_page_of_an_asset_shows_its_numbers_and_figure(
 ) -> None:
     (rows,) = platform.sql(
         {
-            "tf_binding": "SELECT count(*) FROM tf_binding",
-            "multiscale_network": "SELECT count(*) FROM multiscale_network",
-            "trained_model": "SELECT count(*) FROM training_history",
+            "tf_binding": "SELECT count(*) FROM tf_binding WHERE dataset = 'small'",
+            "multiscale_network": "SELECT count(*) FROM multiscale_network WHERE dataset = 'small'",
+            "trained_model": "SELECT count(*) FROM training_history WHERE dataset = 'small'",
         }[asset]
     )
     page.goto(f"{platform.url}/assets/{asset}?view=overview")
