@@ -112,7 +112,8 @@ def test_importing_the_graph_touches_neither_cuda_nor_a_lake(tmp_path: Path) -> 
     program = f"import sys, {', '.join(PRELOADED)}; assert 'torch' not in sys.modules"
     environment = {"SCMAGNIFY_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=120)
-    assert not (tmp_path / "home").exists()
+    # Libraries may keep caches there; nothing else may appear.
+    assert {path.name for path in tmp_path.iterdir()} <= {".cache", ".config"}
 
 
 @pytest.mark.parametrize("arguments", [("-m", "scmagnify_assets.definitions"), ("-w", "workspace.yaml")])
