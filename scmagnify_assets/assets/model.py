@@ -26,7 +26,7 @@ def trained_model(
     specs: Specs,
 ) -> dict[int, TrainingResult]:
     """Weights and loss curves; all seeds that one run asks for train side by side."""
-    from scmagnify_core.methods.granger.ensemble import train_seeds
+    from scmagnify_core.methods.granger.training import train_seeds
 
     partitions = [split_key(key) for key in context.partition_keys]
     (name,) = {name for name, _ in partitions}

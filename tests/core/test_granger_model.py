@@ -54,7 +54,7 @@ def dense_loss(model: GrangerModel, lagged: torch.Tensor, observed: torch.Tensor
                     state = torch.relu(state @ weight[number] + bias[number, 0])
                 emitted = torch.zeros(N_SOURCES, N_TARGETS, dtype=torch.float64)
                 emitted[model.source_index, model.target_index] = (
-                    state @ model.output_weight[number] + model.output_bias[number]
+                    model.output_weight[:, number, :-1] @ state + model.output_weight[:, number, -1]
                 )
                 coefficients = emitted * mask
                 total[cell, lag] = total[cell, lag] + alpha[branch] * coefficients
@@ -117,7 +117,7 @@ def test_zero_output_layer_predicts_nothing_and_still_learns():
     lagged, observed = (tensor.float() for tensor in batch())
     assert model.coefficients(lagged).abs().max() == 0
     granger_loss(model, lagged, observed).total.backward()
-    assert model.output_bias.grad.abs().max() > 0
+    assert model.output_weight.grad[..., -1].abs().max() > 0
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 

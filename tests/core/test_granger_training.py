@@ -6,10 +6,10 @@ from scipy import sparse
 
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import ConvergenceError, InputError
+from scmagnify_core.methods.granger import training
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.ensemble import train_seeds
 from scmagnify_core.methods.granger.inference import read_network, summarize
-from scmagnify_core.methods.granger.training import build_model, successor_batches, train
+from scmagnify_core.methods.granger.training import load_model, successor_batches, train, train_seeds
 from scmagnify_core.prior import PriorNetwork
 
 N_CELLS, N_LAGS = 400, 3
@@ -58,7 +58,7 @@ def test_training_lowers_the_loss_and_returns_its_history():
     history = result.history
     assert history["loss"].min() < 0.8 * history["loss"].iloc[0]
     assert list(history["epoch"]) == list(range(1, len(history) + 1))
-    assert [news[0] for news in seen] == list(history["epoch"])
+    assert [(seed, epoch) for seed, epoch, _, _ in seen] == [(0, epoch) for epoch in history["epoch"]]
     assert history["validation_loss"].isna().all()
     parts = history["prediction_loss"] + FAST.sparsity * history["sparsity"] + FAST.smoothness * history["smoothness"]
     np.testing.assert_allclose(parts, history["loss"], rtol=1e-5)
@@ -83,18 +83,52 @@ def test_same_seed_gives_same_weights_bit_for_bit_and_another_seed_others():
     assert not torch.equal(first.weights["hidden_weight.0"], other.weights["hidden_weight.0"])
 
 
-def test_seeds_together_equal_seeds_alone():
+def test_seeds_together_equal_seeds_alone_bit_for_bit():
     operators, targets, time, prior, _ = planted()
     config = FAST.model_copy(update={"max_epochs": 3})
     news = []
     together = train_seeds(
-        operators, targets, time, prior, config, (0, 1), lambda *one: news.append(one), n_workers=2
+        operators, targets, time, prior, config, (0, 1, 2), lambda *one: news.append(one), n_threads=2
     )  # fmt: skip
-    alone = train_seeds(operators, targets, time, prior, config, (0, 1), n_workers=1)
-    assert list(together) == [0, 1]
-    for seed, result in alone.items():
-        assert all(torch.equal(result.weights[name], together[seed].weights[name]) for name in result.weights)
-    assert {(seed, epoch) for seed, epoch, _, _ in news} == {(seed, epoch) for seed in (0, 1) for epoch in (1, 2, 3)}
+    assert list(together) == [0, 1, 2]
+    for seed, result in together.items():
+        alone = train(operators, targets, time, prior, config, seed)
+        assert all(torch.equal(alone.weights[name], value) for name, value in result.weights.items())
+        pd.testing.assert_frame_equal(alone.history, result.history)
+    assert sorted((seed, epoch) for seed, epoch, _, _ in news) == [
+        (seed, epoch) for seed in range(3) for epoch in (1, 2, 3)
+    ]
+
+
+def test_stacked_seeds_equal_seeds_side_by_side_though_they_stop_at_different_epochs(monkeypatch):
+    """The batched model of a GPU, run on the CPU."""
+    operators, targets, time, prior, _ = planted()
+    config = FAST.model_copy(
+        update={"validation_fraction": 0.2, "patience": 2, "tolerance": 0.02, "scheduler_patience": 0}
+    )
+    side_by_side = train_seeds(operators, targets, time, prior, config, range(4))
+    assert len({len(result.history) for result in side_by_side.values()}) > 1
+    monkeypatch.setattr(
+        training, "_train_side_by_side",
+        lambda runs, lagged, observed, n_threads, progress: training._train_stacked(runs, lagged, observed, progress),
+    )  # fmt: skip
+    stacked = train_seeds(operators, targets, time, prior, config, range(4))
+    for seed, result in side_by_side.items():
+        assert len(stacked[seed].history) == len(result.history)
+        assert stacked[seed].best_epoch == result.best_epoch
+        pd.testing.assert_frame_equal(stacked[seed].history, result.history, rtol=1e-3)
+        for name, value in result.weights.items():
+            torch.testing.assert_close(stacked[seed].weights[name], value, atol=2e-3, rtol=0)
+
+
+def test_an_interrupt_ends_training_at_once():
+    operators, targets, time, prior, _ = planted()
+
+    def interrupt(seed: int, epoch: int, n_epochs: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(operators, targets, time, prior, FAST, range(3), interrupt, n_threads=1)
 
 
 def test_early_stop_follows_held_out_cells():
@@ -129,8 +163,7 @@ def test_successor_batches_pair_neighbours_and_use_a_cell_once():
 def test_network_is_the_median_of_the_models_coefficients(monkeypatch):
     operators, targets, time, prior, _ = planted()
     result = train(operators, targets, time, prior, FAST.model_copy(update={"max_epochs": 2}))
-    model = build_model(prior, result.config, 0)
-    model.load_state_dict(result.weights)
+    model = load_model(result, prior)
     with torch.no_grad():
         values = model.coefficients(torch.from_numpy(operators.lagged)).numpy()
     monkeypatch.setattr("scmagnify_core.methods.granger.inference.BLOCK_BYTES", 4 * N_CELLS * N_LAGS * 5)
@@ -157,6 +190,14 @@ def test_train_refuses_inputs_that_do_not_belong_together():
         train(operators, targets[:, 1:], time, prior, FAST)
     with pytest.raises(InputError, match="other TFs"):
         train(DiffusionOperators(operators.transition, operators.lagged, ("x",)), targets, time, prior, FAST)
+
+
+def test_weights_of_another_prior_are_refused():
+    operators, targets, time, prior, _ = planted()
+    result = train(operators, targets, time, prior, FAST.model_copy(update={"max_epochs": 1}), seed=4)
+    _, _, _, other, _ = planted(n_targets=5)
+    with pytest.raises(InputError, match="model of seed 4.*does not fit the prior.*Train again"):
+        read_network(result, operators, other)
 
 
 def test_train_reports_a_loss_that_is_not_finite():

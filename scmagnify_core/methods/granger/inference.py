@@ -12,7 +12,7 @@ from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import ConvergenceError
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.result import TrainingResult
-from scmagnify_core.methods.granger.training import build_model, choose_device, train
+from scmagnify_core.methods.granger.training import choose_device, load_model, train
 from scmagnify_core.network import Network
 from scmagnify_core.prior import PriorNetwork
 
@@ -32,9 +32,7 @@ def read_network(result: TrainingResult, operators: DiffusionOperators, prior: P
         A coefficient is NaN or infinite.
     """
     device = choose_device(result.config.device)
-    model = build_model(prior, result.config, result.seed)
-    model.load_state_dict(result.weights)
-    model = model.to(device).eval()
+    model = load_model(result, prior).to(device)
     lagged = torch.from_numpy(operators.lagged).to(device)
     n_cells, n_lags, _ = lagged.shape
     weight, magnitude, cv = (np.empty((n_lags, prior.n_edges), dtype=np.float32) for _ in range(3))

@@ -12,21 +12,24 @@ Decisions
 * The last layer emits the E candidate edges only. Masked entries never reach the prediction or a penalty, so this
   is exact (a test holds it to a dense reference, gradients included) and cost follows E instead of P x Q.
 * All quantities of interest depend on the branches only through the total coefficient of a lag, so the branches of
-  a lag are one matrix product: their hidden layers side by side, each scaled by its alpha.
-* Arrays inside are feature-major (edge, cell): summing the edges of a target then adds contiguous rows.
+  a lag are one matrix product: their hidden layers side by side, each scaled by its alpha. The bias of the last
+  layer is the weight of one more unit that is always 1.
+* Arrays inside are feature-major (edge, cell): the edges of a target, which are neighbours, are then contiguous.
 """
 
 import itertools
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from scmagnify_core.methods.granger.config import GrangerConfig
 
 BIAS_INIT = 0.1
+EPSILON = 1e-12  # keeps the norm over lags differentiable at 0
 
 
 class GrangerModel(nn.Module):
@@ -68,14 +71,15 @@ class GrangerModel(nn.Module):
         self.hidden_bias = nn.ParameterList(
             nn.Parameter(torch.full((n_networks, 1, n_out), BIAS_INIT)) for n_out in widths[1:]
         )
-        # The fan-out of the published, dense layer is P x Q whatever the mask; keep its scale.
-        shape = (n_networks, widths[-1], n_edges)
+        # Of each edge a row, of each network its hidden units and the bias. The fan-out of the published, dense layer
+        # is P x Q whatever the mask; its scale is kept.
+        shape = (n_edges, n_networks, widths[-1] + 1)
         if config.output_init == "xavier":
             self.output_weight = _xavier(shape, widths[-1], n_sources * n_targets, generator)
-            self.output_bias = nn.Parameter(torch.full((n_networks, n_edges), BIAS_INIT))
+            with torch.no_grad():
+                self.output_weight[..., -1] = BIAS_INIT
         else:
             self.output_weight = nn.Parameter(torch.zeros(shape))
-            self.output_bias = nn.Parameter(torch.zeros((n_networks, n_edges)))
         if config.attention == "free":
             self.attention = nn.Parameter(torch.randn(n_lags, generator=generator))
         else:
@@ -85,47 +89,49 @@ class GrangerModel(nn.Module):
         """The weight alpha of each branch."""
         return self.attention if self.config.attention == "free" else torch.softmax(self.attention, dim=0)
 
-    def per_lag(self, parameter: Float[Tensor, "network ..."]) -> list[Tensor]:
-        """The networks that see each lag, in lag order.
-
-        Splitting rather than slicing matters for ``page``: the gradient of a split is one concatenation, that of a
-        slice a zero-filled copy of the whole parameter for every lag.
-        """
+    def networks_of(self, lag: int) -> slice:
+        """The networks that see a lag (counted from 0); they stand in the order of their branches."""
         n_lags = self.config.n_lags
         if self.config.branching == "code":
-            return [parameter[: lag + 1] for lag in range(n_lags)]
-        return list(parameter.split([n_lags - lag for lag in range(n_lags)]))
+            return slice(0, lag + 1)
+        first = sum(n_lags - earlier for earlier in range(lag))
+        return slice(first, first + n_lags - lag)
 
     def branches_of(self, lag: int) -> slice:
-        """Branches that see a lag (counted from 0), in the order of :meth:`per_lag`."""
+        """The branches of those networks."""
         return slice(0, lag + 1) if self.config.branching == "code" else slice(lag, self.config.n_lags)
 
     def hidden_states(self, lagged: Float[Tensor, "cell lag source"]) -> list[Float[Tensor, "unit cell"]]:
-        """Per lag, the last hidden layers of its networks one above the other, scaled by their branch weights."""
+        """Per lag, the units of its networks one above the other, scaled by their branch weights.
+
+        The last unit of each network is 1 before scaling.
+        """
         branch_weights = self.branch_weights()
-        states = [lagged[:, lag] for lag in range(self.config.n_lags)]
-        for weight, bias in zip(self.hidden_weight, self.hidden_bias, strict=True):
-            layers = zip(states, self.per_lag(weight), self.per_lag(bias), strict=True)
-            states = [torch.relu(torch.matmul(state, weight) + bias) for state, weight, bias in layers]
-        return [
-            (state * branch_weights[self.branches_of(lag), None, None]).transpose(1, 2).reshape(-1, len(lagged))
-            for lag, state in enumerate(states)
-        ]
+        states = []
+        for lag in range(self.config.n_lags):
+            networks = self.networks_of(lag)
+            state = lagged[:, lag]
+            for weight, bias in zip(self.hidden_weight, self.hidden_bias, strict=True):
+                state = torch.relu(torch.matmul(state, weight[networks]) + bias[networks])
+            state = functional.pad(state, (0, 1), value=1.0) * branch_weights[self.branches_of(lag), None, None]
+            states.append(state.transpose(1, 2).reshape(-1, len(lagged)))
+        return states
+
+    def by_lag(self, weight: Float[Tensor, "edge network unit"]) -> list[Float[Tensor, "edge unit"]]:
+        """Per lag, the weights (or gradients) from the units of :meth:`hidden_states` to the edges, as views."""
+        n_lags = self.config.n_lags
+        if self.config.branching == "code":
+            parts = [weight[:, self.networks_of(lag)] for lag in range(n_lags)]
+        else:  # as slices, but the gradient of a split is one concatenation, not a zero-filled copy for every lag
+            parts = list(weight.split([n_lags - lag for lag in range(n_lags)], dim=1))
+        return [part.flatten(1, 2) for part in parts]
 
     def lag_coefficients(
         self, states: list[Float[Tensor, "unit cell"]], edges: slice = slice(None)
     ) -> list[Float[Tensor, "edge cell"]]:
         """Total coefficients of each lag, for all or some of the edges, from the hidden states."""
-        branch_weights = self.branch_weights()
-        layers = zip(states, self.per_lag(self.output_weight), self.per_lag(self.output_bias), strict=True)
-        return [
-            torch.addmm(
-                (branch_weights[self.branches_of(lag)] @ bias[:, edges])[:, None],
-                weight.flatten(0, 1)[:, edges].T,
-                state,
-            )
-            for lag, (state, weight, bias) in enumerate(layers)
-        ]
+        weights = self.by_lag(self.output_weight[edges])
+        return [weight @ state for weight, state in zip(weights, states, strict=True)]
 
     def coefficients(self, lagged: Float[Tensor, "cell lag source"]) -> Float[Tensor, "lag edge cell"]:
         """Total coefficients J of every lag and candidate edge."""
@@ -140,13 +146,14 @@ class GrangerModel(nn.Module):
         predicted = contributions.new_zeros((self.n_targets, lagged.shape[0]))
         return predicted.index_add(0, self.target_index, contributions)
 
+    def forward(self, lagged: Float[Tensor, "cell lag source"], observed: Float[Tensor, "cell target"]) -> "Loss":
+        """The loss of a batch: :func:`granger_loss`."""
+        return granger_loss(self, lagged, observed)
+
 
 def _norm_over_lags(values: Float[Tensor, "lag edge cell"]) -> Float[Tensor, "edge cell"]:
-    """L2 norm over lags; smooth at 0, where it is 1e-6 too large and its gradient 0.
-
-    Ten times faster on CPU than ``linalg.vector_norm`` over the leading axis (measured).
-    """
-    return (values.square().sum(dim=0) + 1e-12).sqrt()
+    """L2 norm over lags; smooth at 0, where it is 1e-6 too large and its gradient 0."""
+    return (values.square().sum(dim=0) + EPSILON).sqrt()
 
 
 def _xavier(shape: tuple[int, ...], fan_in: int, fan_out: int, generator: torch.Generator | None) -> nn.Parameter:
@@ -154,8 +161,7 @@ def _xavier(shape: tuple[int, ...], fan_in: int, fan_out: int, generator: torch.
     return nn.Parameter(torch.randn(shape, generator=generator) * math.sqrt(2.0 / (fan_in + fan_out)))
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """The total loss and its parts; each part is a scalar before its weight."""
 
     total: Tensor

@@ -1,12 +1,17 @@
 """Training: batches of neighbours in pseudotime, a plateau schedule, early stop, and the history of the loss.
 
-Same seed, same kind of CPU: the same weights, bit for bit.
+All seeds of a data set train together, on the same arrays: on a CPU each seed is a task of its own, an epoch long,
+and as many run at a time as there are cores (``fused``); on CUDA one batched model holds them all (``stacked``). Same
+seed, same kind of processor: the same weights, bit for bit on a CPU, whatever other seeds train beside it.
 """
 
-import copy
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,11 +23,16 @@ from torch import Tensor
 from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import ConvergenceError, InputError
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.model import GrangerModel, granger_loss
+from scmagnify_core.methods.granger.fused import FusedAdam
+from scmagnify_core.methods.granger.model import GrangerModel
 from scmagnify_core.methods.granger.result import TrainingResult
+from scmagnify_core.methods.granger.stacked import StackedAdam
 from scmagnify_core.prior import PriorNetwork
 
-Progress = Callable[[int, int, float], None]  # epoch, upper bound on epochs, loss
+Progress = Callable[[int, int, int, float], None]  # seed, epoch, upper bound on epochs, loss
+HELD_OUT_BYTES = 2**26  # of coefficients at a time, when held-out cells are predicted
+COLUMNS = ("loss", "prediction_loss", "sparsity", "smoothness")
+MIN_FALL = 1e-4  # relative fall of the loss that the schedule takes for one, at least
 
 
 def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -49,6 +59,25 @@ def build_model(prior: PriorNetwork, config: GrangerConfig, seed: int) -> Grange
     )  # fmt: skip
 
 
+def load_model(result: TrainingResult, prior: PriorNetwork) -> GrangerModel:
+    """A trained model, on the CPU.
+
+    Raises
+    ------
+    InputError
+        The weights are of another prior or of an earlier version of this model.
+    """
+    model = build_model(prior, result.config, result.seed)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if shapes != {name: tuple(value.shape) for name, value in result.weights.items()}:
+        raise InputError(
+            f"the trained model of seed {result.seed}", "does not fit the prior network: one of them is older.",
+            "Train again.",
+        )  # fmt: skip
+    model.load_state_dict(result.weights)
+    return model
+
+
 def train(
     operators: DiffusionOperators,
     targets: Float[np.ndarray, "cell target"],
@@ -58,7 +87,21 @@ def train(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TrainingResult:
-    """Fit one seed.
+    """Fit one seed: :func:`train_seeds` of a single one."""
+    return train_seeds(operators, targets, pseudotime, prior, config, [seed], progress)[seed]
+
+
+def train_seeds(
+    operators: DiffusionOperators,
+    targets: Float[np.ndarray, "cell target"],
+    pseudotime: Float[np.ndarray, " cell"],
+    prior: PriorNetwork,
+    config: GrangerConfig | None = None,
+    seeds: Sequence[int] = (0,),
+    progress: Progress | None = None,
+    n_threads: int | None = None,
+) -> dict[int, TrainingResult]:
+    """Fit several seeds together.
 
     Parameters
     ----------
@@ -67,7 +110,9 @@ def train(
     pseudotime
         Its order decides which cells are successors; its unit does not matter.
     progress
-        Called after every epoch.
+        Called after every epoch of every seed, from the calling thread.
+    n_threads
+        Seeds that train at a time on a CPU; the usable cores when None.
 
     Raises
     ------
@@ -79,60 +124,160 @@ def train(
     config = config or GrangerConfig()
     _check_shapes(operators, targets, pseudotime, prior, config)
     device = choose_device(config.device)
-    generator = torch.Generator().manual_seed(seed)
-    model = build_model(prior, config, seed).to(device)
-    lagged = torch.from_numpy(operators.lagged).to(device)
-    observed = torch.from_numpy(standardize(targets)).to(device)
-
+    lagged = torch.from_numpy(operators.lagged)
+    observed = torch.from_numpy(standardize(targets))
     order = torch.from_numpy(np.argsort(pseudotime, kind="stable"))
-    held_out, kept = _hold_out(order, config.validation_fraction, generator)
-    held_out = held_out.to(device)
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer,
-        factor=config.scheduler_factor,
-        patience=config.scheduler_patience,
-        threshold=max(config.tolerance, 1e-4),
-    )
-    started = time.perf_counter()
-    rows: list[dict[str, float]] = []
-    best_loss, best_epoch, best_weights = np.inf, 0, copy.deepcopy(model.state_dict())
-    # The best weights are those of the lowest loss; patience counts from the last fall beyond the tolerance.
-    patient_loss, patient_epoch = np.inf, 0
-    stopped_by: Literal["patience", "max_epochs"] = "max_epochs"
+    runs = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        held_out, kept = _hold_out(order, config.validation_fraction, generator)
+        runs.append(_Run(seed, config, build_model(prior, config, seed), generator, kept, held_out))
     with _numerics(device):
-        for epoch in range(1, config.max_epochs + 1):
-            row = _run_epoch(model, optimizer, lagged, observed, kept, generator)
-            row |= {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"], "validation_loss": np.nan}
-            if len(held_out):
-                row["validation_loss"] = _validation_loss(model, lagged, observed, held_out)
-            rows.append(row)
-            watched = row["validation_loss"] if len(held_out) else row["loss"]
-            if not np.isfinite(row["loss"]):
-                raise ConvergenceError("The training loss", f"epoch {epoch}", "Lower granger.learning_rate.")
-            schedule.step(watched)
-            if epoch == 1 or watched < patient_loss * (1 - config.tolerance):
-                patient_loss, patient_epoch = watched, epoch
-            if watched < best_loss:
-                best_loss, best_epoch, best_weights = watched, epoch, copy.deepcopy(model.state_dict())
+        if device.type == "cpu":
+            n_threads = min(n_threads or len(os.sched_getaffinity(0)), len(runs))
+            _train_side_by_side(runs, lagged, observed, n_threads, progress)
+        else:
+            _train_stacked(runs, lagged.to(device), observed.to(device), progress)
+    return {run.seed: run.result(str(device)) for run in runs}
+
+
+@dataclass
+class _Run:
+    """One seed on its way: its schedule, its early stop, and its best weights so far."""
+
+    seed: int
+    config: GrangerConfig
+    model: GrangerModel
+    generator: torch.Generator
+    kept: Int[Tensor, " cell"]  # in order of pseudotime
+    held_out: Int[Tensor, " cell"]
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best_loss: float = np.inf
+    best_epoch: int = 0
+    best_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    # Patience counts from the last fall beyond the tolerance, the schedule's from the last fall or cut.
+    patient_loss: float = np.inf
+    patient_epoch: int = 0
+    schedule_loss: float = np.inf
+    schedule_epoch: int = 0
+    runtime_s: float = 0.0
+    stopped_by: Literal["patience", "max_epochs"] | None = None
+
+    def __post_init__(self) -> None:
+        self.learning_rate = self.config.learning_rate
+
+    def end_epoch(
+        self,
+        parts: Sequence[float],
+        validation_loss: float,
+        runtime_s: float,
+        weights: Callable[[], dict[str, Tensor]],
+    ) -> None:
+        """Record an epoch, keep its weights if they are the best, cut the learning rate or stop.
+
+        ``parts`` are the loss and its parts, averaged over the epoch.
+        """
+        config, epoch = self.config, len(self.rows) + 1
+        watched = validation_loss if len(self.held_out) else parts[0]
+        self.rows.append(
+            dict(zip(COLUMNS, parts, strict=True))
+            | {"epoch": epoch, "validation_loss": validation_loss, "learning_rate": self.learning_rate}
+        )
+        self.runtime_s += runtime_s
+        if not (np.isfinite(parts[0]) and np.isfinite(watched)):
+            raise ConvergenceError("The training loss", f"epoch {epoch}", "Lower granger.learning_rate.")
+        if watched < self.best_loss:
+            self.best_loss, self.best_epoch, self.best_weights = watched, epoch, weights()
+        if epoch == 1 or watched < self.patient_loss * (1 - config.tolerance):
+            self.patient_loss, self.patient_epoch = watched, epoch
+        if watched < self.schedule_loss * (1 - max(config.tolerance, MIN_FALL)):
+            self.schedule_loss, self.schedule_epoch = watched, epoch
+        elif epoch - self.schedule_epoch > config.scheduler_patience:
+            self.learning_rate, self.schedule_epoch = self.learning_rate * config.scheduler_factor, epoch
+        if epoch - self.patient_epoch >= config.patience:
+            self.stopped_by = "patience"
+        elif epoch == config.max_epochs:
+            self.stopped_by = "max_epochs"
+
+    def result(self, device: str) -> TrainingResult:
+        columns = ["epoch", *COLUMNS, "validation_loss", "learning_rate"]
+        assert self.stopped_by is not None
+        return TrainingResult(
+            weights={name: value.detach().cpu().contiguous() for name, value in self.best_weights.items()},
+            history=pd.DataFrame(self.rows)[columns].astype({"epoch": np.int32}),
+            seed=self.seed,
+            best_epoch=self.best_epoch,
+            stopped_by=self.stopped_by,
+            device=device,
+            runtime_s=self.runtime_s,
+            config=self.config,
+        )
+
+
+def _train_side_by_side(
+    runs: Sequence[_Run], lagged: Tensor, observed: Tensor, n_threads: int, progress: Progress | None
+) -> None:
+    """Train each seed on a core of its own; those that wait take turns, epoch by epoch, so that all end together."""
+
+    def run_epoch(run: _Run, optimizer: FusedAdam) -> None:
+        started = time.perf_counter()
+        sums, n_cells = np.zeros(len(COLUMNS)), 0
+        for batch in successor_batches(run.kept, run.config.batch_size, run.generator):
+            sums += optimizer.step(lagged[batch], observed[batch], run.learning_rate) * len(batch)
+            n_cells += len(batch)
+        validation_loss = _prediction_loss(run.model, lagged, observed, run.held_out)
+        model = run.model
+        run.end_epoch(
+            (sums / n_cells).tolist(), validation_loss, time.perf_counter() - started,
+            lambda: {name: value.detach().clone() for name, value in model.named_parameters()},
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(n_threads, "train", _one_thread) as pool:
+        pending: dict[Future[None], tuple[_Run, FusedAdam]] = {}
+        try:
+            for run in runs:
+                optimizer = FusedAdam(run.model)
+                pending[pool.submit(run_epoch, run, optimizer)] = run, optimizer
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    run, optimizer = pending.pop(future)
+                    future.result()
+                    if progress is not None:
+                        progress(run.seed, len(run.rows), run.config.max_epochs, run.rows[-1]["loss"])
+                    if run.stopped_by is None:
+                        pending[pool.submit(run_epoch, run, optimizer)] = run, optimizer
+        except BaseException:  # an interrupt, too: else the pool would first train what is left of this epoch
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _train_stacked(runs: Sequence[_Run], lagged: Tensor, observed: Tensor, progress: Progress | None) -> None:
+    """Train the seeds as one batched model; those that stop leave it."""
+    device, running = lagged.device, list(runs)
+    optimizer = StackedAdam([run.model.to(device) for run in runs])
+    while running:
+        started = time.perf_counter()
+        rates = torch.tensor([run.learning_rate for run in running], device=device)
+        epochs = [list(successor_batches(run.kept, run.config.batch_size, run.generator)) for run in running]
+        sums = torch.zeros((len(COLUMNS), len(running)), device=device, dtype=torch.float64)
+        # All batches of an epoch go to the device at once, and losses are read once an epoch: either would stall it.
+        batches = [torch.stack(members).to(device, non_blocking=True) for members in zip(*epochs, strict=True)]
+        for batch in batches:
+            parts = optimizer.step(lagged[batch], observed[batch], rates)
+            sums += parts.double() * batch.shape[1]
+        averages = (sums / sum(batch.shape[1] for batch in batches)).T.tolist()
+        for row, run in enumerate(running):
+            run.model.load_state_dict(optimizer.weights(row))
+            validation_loss = _prediction_loss(run.model, lagged, observed, run.held_out.to(device))
+            seconds = (time.perf_counter() - started) / len(running)
+            run.end_epoch(averages[row], validation_loss, seconds, partial(optimizer.weights, row))
             if progress is not None:
-                progress(epoch, config.max_epochs, row["loss"])
-            if epoch - patient_epoch >= config.patience:
-                stopped_by = "patience"
-                break
-    columns = ["epoch", "loss", "prediction_loss", "sparsity", "smoothness", "validation_loss", "learning_rate"]
-    return TrainingResult(
-        weights={name: value.detach().cpu().contiguous() for name, value in best_weights.items()},
-        history=pd.DataFrame(rows)[columns].astype({"epoch": np.int32}),
-        seed=seed,
-        best_epoch=best_epoch,
-        stopped_by=stopped_by,
-        device=str(device),
-        runtime_s=time.perf_counter() - started,
-        config=config,
-    )
+                progress(run.seed, len(run.rows), run.config.max_epochs, run.rows[-1]["loss"])
+        going_on = [row for row, run in enumerate(running) if run.stopped_by is None]
+        if len(going_on) < len(running):
+            optimizer.keep(going_on)
+            running = [running[row] for row in going_on]
 
 
 def successor_batches(
@@ -141,49 +286,29 @@ def successor_batches(
     """Batches of an epoch: pairs of cells next to each other in pseudotime, first halves first.
 
     Cells are paired (1,2), (3,4), ... or, with even chance, (2,3), (4,5), ..., so that over epochs every step of the
-    trajectory is seen; each cell occurs at most once an epoch. The pairs are shuffled.
+    trajectory is seen; each cell occurs at most once an epoch. The pairs are shuffled. Every epoch has as many of them,
+    so that seeds can train in step: of an even number of cells, one or two sit out.
     """
-    first = int(torch.randint(0, 2, (1,), generator=generator))
-    n_pairs = (len(order) - first) // 2
-    if not n_pairs:
-        first, n_pairs = 0, len(order) // 2
-    pairs = order[first : first + 2 * n_pairs].reshape(n_pairs, 2)
-    pairs = pairs[torch.randperm(n_pairs, generator=generator)]
+    n_pairs = max((len(order) - 1) // 2, 1)
+    first = int(torch.randint(0, 2, (1,), generator=generator)) if len(order) > 2 else 0
+    pairs = order[first : first + (len(order) - first) // 2 * 2].reshape(-1, 2)
+    pairs = pairs[torch.randperm(len(pairs), generator=generator)[:n_pairs]]
     for start in range(0, n_pairs, batch_size // 2):
         yield pairs[start : start + batch_size // 2].T.reshape(-1)
 
 
-def _run_epoch(
-    model: GrangerModel,
-    optimizer: torch.optim.Optimizer,
-    lagged: Tensor,
-    observed: Tensor,
-    order: Tensor,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    sums = torch.zeros(4, device=lagged.device, dtype=torch.float64)
-    n_cells = 0
-    for members in successor_batches(order, model.config.batch_size, generator):
-        batch = members.to(lagged.device)
-        loss = granger_loss(model, lagged[batch], observed[batch])
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        optimizer.step()
-        # Summed on the device and read once an epoch: reading each batch would stall the GPU.
-        parts = torch.stack([loss.total, loss.prediction, loss.sparsity, loss.smoothness]).detach()
-        sums += parts.double() * len(members)
-        n_cells += len(members)
-    total, prediction, sparsity, smoothness = (sums / n_cells).tolist()
-    return {"loss": total, "prediction_loss": prediction, "sparsity": sparsity, "smoothness": smoothness}
-
-
 @torch.no_grad()
-def _validation_loss(model: GrangerModel, lagged: Tensor, observed: Tensor, held_out: Tensor) -> float:
-    total = 0.0
-    for batch in held_out.split(512):
-        predicted = model.predict(model.coefficients(lagged[batch]), lagged[batch])
-        total += float(((predicted.T - observed[batch]) ** 2).sum())
-    return total / (len(held_out) * model.n_targets)
+def _prediction_loss(model: GrangerModel, lagged: Tensor, observed: Tensor, cells: Int[Tensor, " cell"]) -> float:
+    """Mean squared error of the predictions for some cells; NaN for none."""
+    if not len(cells):
+        return float("nan")
+    at_a_time = max(1, HELD_OUT_BYTES // (4 * model.config.n_lags * len(model.source_index)))
+    total = torch.zeros((), dtype=torch.float64, device=lagged.device)
+    for some in cells.split(at_a_time):
+        regulators = lagged[some]
+        predicted = model.predict(model.coefficients(regulators), regulators)
+        total += (predicted.T - observed[some]).square().sum()
+    return float(total) / (len(cells) * model.n_targets)
 
 
 def _hold_out(order: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -195,24 +320,24 @@ def _hold_out(order: Tensor, fraction: float, generator: torch.Generator) -> tup
     return order[mask], order[~mask]
 
 
-@contextmanager
-def _numerics(device: torch.device) -> Iterator[None]:
-    """One thread and no denormal numbers on CPU; ordered sums on CUDA, where those over edges are atomic otherwise.
-
-    One thread makes the result independent of the machine's cores, and batches are too small to gain from more; the
-    cores serve other seeds (``ensemble``). Coefficients that the penalties push to zero make denormal moments in
-    Adam, which cost several times as much.
-    """
-    before, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+def _one_thread() -> None:
+    """One thread, and no denormal numbers: moments of Adam that fade make them, and they cost several times as much."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+@contextmanager
+def _numerics(device: torch.device) -> Iterator[None]:
+    """On a CPU one thread a matrix product, whose result is then the same on any number of cores (these serve other
+    seeds); on CUDA ordered sums, where those over edges are atomic otherwise."""
+    before, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.set_num_threads(1)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.set_flush_denormal(False)
         torch.set_num_threads(n_threads)
 
 
