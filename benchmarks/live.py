@@ -190,7 +190,7 @@ class Live:
         if kind == "step":
             return sorted(steps)
         if kind == "training":
-            return [one.pid for one in processes if one.parent in steps and "spawn_main" in one.command]
+            return [pid for pid in steps if self._has_torch(pid)]
         if kind == "lakehouse write":
             return [pid for pid in steps if self._is_writing(pid)]
         if kind == "run worker":
@@ -198,6 +198,12 @@ class Live:
             return [one.pid for one in processes if one.parent in servers and "spawn_main" in one.command]
         pattern = {"daemon": "dagster._daemon run", "code server": "dagster api grpc"}[kind]
         return [one.pid for one in processes if pattern in one.command]
+
+    def _has_torch(self, pid: int) -> bool:
+        """Whether a step trains or reads a model off: no other loads torch."""
+        with suppress(OSError):
+            return "libtorch_cpu" in Path(f"/proc/{pid}/maps").read_text()
+        return False
 
     def _is_writing(self, pid: int) -> bool:
         """Whether a process holds the lock of a partition, as it does from its first to its last commit."""
