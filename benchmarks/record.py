@@ -46,8 +46,12 @@ def save(name: str, results: Sequence[Mapping[str, Any]], **more: Any) -> Path:
         "measured_at": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        **more,
-        "results": list(results),
+        **{key: _rounded(value) for key, value in more.items()},
+        "results": [{key: _rounded(value) for key, value in row.items()} for row in results],
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
