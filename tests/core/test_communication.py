@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scmagnify_core import lagged
 from scmagnify_core.communication import (
     CommunicationConfig,
     cascade,
@@ -247,6 +248,35 @@ def test_receptor_tf_association_equals_loops_over_lineages_lags_and_surrogates(
             ]
             null += np.abs(correlations(parts, second)).max() >= abs(observed[best])
         assert row.pvalue == pytest.approx((null + 1) / 26)
+
+
+def test_largest_correlations_of_a_pair_do_not_depend_on_blocks_order_or_other_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(12)
+    weights, segments = lagged.bins(rng.random(300), np.repeat(["a", "b"], 150), 90, 4)
+    first, then = (lagged.binned(rng.random((300, n)), weights, segments)[0] for n in (5, 4))
+    rows, cols = (index.ravel() for index in np.meshgrid(np.arange(5), np.arange(4), indexing="ij"))
+    lag, association, n_at_least = lagged.largest_correlations(first, then, rows, cols, segments, 4, 300, [0])
+    order = rng.permutation(len(rows))
+    done: list[int] = []
+    monkeypatch.setattr(lagged, "BLOCK_VALUES", 8 * 5 * 301 * 3)  # three pairs at a time
+    again = lagged.largest_correlations(first, then, rows[order], cols[order], segments, 4, 300, [0], done.append)
+    np.testing.assert_array_equal(again[0], lag[order])
+    np.testing.assert_allclose(again[1], association[order], atol=1e-6)
+    np.testing.assert_array_equal(again[2], n_at_least[order])
+    assert done == [3, 6, 9, 12, 15, 18, 20]
+
+
+def test_largest_correlations_count_every_surrogate_of_a_single_cosine() -> None:
+    """Its surrogates are the series and its negative: rounding must not make one of them smaller."""
+    _, segments = lagged.bins(np.arange(100.0), None, 100, 3)
+    x = np.arange(100) + 0.5
+    series = np.cos(np.pi * 7 * x / 100)[None].astype(np.float32)
+    series /= np.linalg.norm(series)
+    assert lagged.largest_correlations(series, series, np.zeros(1, int), np.zeros(1, int), segments, 3, 50, [0])[
+        2
+    ].tolist() == [50]
 
 
 def test_receptor_tf_association_ignores_the_order_of_cells_and_pairs_and_a_straight_trend() -> None:

@@ -17,6 +17,7 @@ from scmagnify_core.network import Network
 from scmagnify_core.prior import PriorNetwork
 
 BLOCK_BYTES = 128 * 2**20
+CACHE_VALUES = 2**17  # reduced at a time: 1 MiB in float64
 
 
 @torch.no_grad()
@@ -50,17 +51,45 @@ def read_network(result: TrainingResult, operators: DiffusionOperators, prior: P
 def summarize(
     coefficients: Float[np.ndarray, "edge cell"],
 ) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, " edge"], Float[np.ndarray, " edge"]]:
-    """Median, median absolute value, and coefficient of variation (NaN where the mean is 0) of each edge."""
-    mean = coefficients.mean(axis=1, dtype=np.float64)
-    deviation = coefficients.std(axis=1, dtype=np.float64)
-    cv = np.divide(deviation, np.abs(mean), out=np.full_like(mean, np.nan), where=mean != 0)
-    median = np.median(coefficients, axis=1)
-    # Coefficients that share one sign need no second pass.
-    mixed = (coefficients.min(axis=1) < 0) & (coefficients.max(axis=1) > 0)
-    magnitude = np.abs(median)
-    if mixed.any():
-        magnitude[mixed] = np.median(np.abs(coefficients[mixed]), axis=1)
+    """Median, median absolute value, and coefficient of variation (NaN where the mean is 0) of each edge.
+
+    The medians are exact: the mean of the two middle values where the number of cells is even, and NaN where a value
+    is NaN or infinite. Mean and deviation are taken in float64. Cost is linear in the values; edges are taken a few
+    at a time, so that what is needed beside the coefficients stays in the cache.
+    """
+    n_edges, n_cells = coefficients.shape
+    median, magnitude, cv = (np.empty(n_edges, dtype=np.float32) for _ in range(3))
+    step = max(1, CACHE_VALUES // n_cells)
+    for start in range(0, n_edges, step):
+        edges = slice(start, start + step)
+        values = coefficients[edges]
+        with np.errstate(invalid="ignore"):  # infinite values: the median below says so
+            mean = values.mean(axis=1, dtype=np.float64)
+            deviations = np.subtract(values, mean[:, None], dtype=np.float64)
+            deviation = np.sqrt(np.einsum("en,en->e", deviations, deviations) / n_cells)
+            cv[edges] = np.divide(deviation, np.abs(mean), out=np.full_like(mean, np.nan), where=mean != 0)
+        middle = _medians(values.copy())
+        middle[~np.isfinite(mean)] = np.nan  # a sum of float32 cannot overflow float64
+        median[edges] = middle
+        # Coefficients that share one sign need no second pass.
+        mixed = (values.min(axis=1) < 0) & (values.max(axis=1) > 0)
+        size = np.abs(middle)
+        size[mixed] = _medians(np.abs(values[mixed]))
+        magnitude[edges] = size
     return median, magnitude, cv
+
+
+def _medians(values: Float[np.ndarray, "edge cell"]) -> Float[np.ndarray, " edge"]:
+    """Median of each row; the rows are reordered.
+
+    One middle value by selection, the other as the largest of those before it: numpy selects a single position with
+    vector instructions, and two positions (as its own median asks for) without, at five times the cost (measured).
+    """
+    n_cells = values.shape[1]
+    half = n_cells // 2
+    values.partition(half, axis=1)
+    upper = values[:, half]
+    return upper.copy() if n_cells % 2 else (values[:, :half].max(axis=1) + upper) / 2
 
 
 def infer(
