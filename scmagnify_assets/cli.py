@@ -148,9 +148,9 @@ def add(
     `scmagnify add marrow.h5mu --references hg38 --root HSC`
 
     Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
-    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, and the tables `[gene_association]`,
-    `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`, `[network]`, `[regfactors]`,
-    `[activity]`, `[communication]`.
+    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables
+    `[gene_association]`, `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`,
+    `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
     """
     import tomli_w
 

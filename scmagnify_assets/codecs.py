@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import Dataset
@@ -56,29 +55,9 @@ def _encode_dataset(value: Dataset, folder: Path) -> Encoded:
 
 
 def _encode_operators(value: DiffusionOperators, folder: Path) -> Encoded:
-    from safetensors.numpy import save
-
-    matrix = value.transition
-    content = save(
-        {
-            "transition.data": matrix.data,
-            "transition.indices": matrix.indices.astype(np.int64),
-            "transition.indptr": matrix.indptr.astype(np.int64),
-            "lagged": np.ascontiguousarray(value.lagged),
-        },
-        metadata={"sources": json.dumps(value.sources)},
-    )
-    return Encoded(artifacts={"operators.safetensors": content})
-
-
-def _decode_operators(stored: Stored) -> DiffusionOperators:
-    from safetensors import safe_open
-
-    with safe_open(stored.artifact("operators.safetensors"), framework="numpy") as file:
-        lagged = file.get_tensor("lagged")
-        parts = tuple(file.get_tensor(f"transition.{part}") for part in ("data", "indices", "indptr"))
-        sources = tuple(json.loads(file.metadata()["sources"]))
-    return DiffusionOperators(sparse.csr_matrix(parts, shape=(len(lagged), len(lagged))), lagged, sources)
+    path = folder / "operators.safetensors"
+    value.write(path)
+    return Encoded(artifacts={path.name: path})
 
 
 def _encode_model(value: TrainingResult, folder: Path) -> Encoded:
@@ -143,7 +122,9 @@ CODECS: Mapping[str, Codec] = {
         lambda value, folder: Encoded({"prior_network": value.to_table()}),
         lambda stored: PriorNetwork.from_table(stored.table("prior_network")),
     ),
-    "diffusion_operators": Codec(_encode_operators, _decode_operators),
+    "diffusion_operators": Codec(
+        _encode_operators, lambda stored: DiffusionOperators.load(stored.artifact("operators.safetensors"))
+    ),
     "trained_model": Codec(_encode_model, _decode_model),
     "seed_network": Codec(
         lambda value, folder: Encoded({"seed_network": value.to_table()}),

@@ -43,8 +43,9 @@ class Registration:
 
     @property
     def data_version(self) -> str:
-        """Changes with the content of the files and with the settings, and with nothing else."""
-        return hashlib.sha256(json.dumps([self.files, self.raw], sort_keys=True).encode()).hexdigest()
+        """Changes with the content of the files and with the settings of the results, and with nothing else."""
+        raw = {key: value for key, value in self.raw.items() if key != "memory_budget"}
+        return hashlib.sha256(json.dumps([self.files, raw], sort_keys=True).encode()).hexdigest()
 
     def spec(self, settings: Sequence[str] = (), preset: str | None = None) -> DatasetSpec:
         """The settings with every default filled in, after a run's overrides.

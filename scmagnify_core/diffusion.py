@@ -13,11 +13,21 @@ Decisions
   descendant that the TF was at its mean there.
 * Lagged inputs are standardised again after diffusion: averaging shrinks them with the lag (standard deviation .61 at
   lag 1, .45 at lag 5, measured), and coefficients of different lags would not be comparable.
+* Above 20,000 cells neighbours come from an inverted file (faiss): k-means cells of which the nearest 32 are searched.
+  It has no random order of insertion, so that the same coordinates give the same graph whatever the number of
+  threads, and compiles nothing (``docs/benchmarks/diffusion.json``).
+* TFs are taken in blocks of columns and cells in blocks of rows: memory is that of the result and of the graph. Where
+  the result exceeds the memory budget it goes to a file that is mapped into memory (:func:`plan_memory`).
 """
 
-from collections.abc import Callable
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -26,9 +36,14 @@ from scipy import sparse
 
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.errors import InputError
+from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget, show_bytes
 
 CLIP = 5.0  # standard deviations; expression beyond it is treated as an outlier
 EXACT_NEIGHBORS_LIMIT = 20_000  # cells up to which all distances are computed
+N_PROBES = 32  # k-means cells that are searched for a cell's neighbours
+SEARCH_CELLS = 4096  # cells whose neighbours one thread looks up at once
+BLOCK_SOURCES = 32  # TFs that are diffused at once
+BLOCK_VALUES = 2**20  # numbers that are worked on at once
 
 
 class DiffusionConfig(BaseModel):
@@ -49,11 +64,43 @@ class DiffusionOperators:
     """The transition and the lagged expression of the TFs.
 
     ``lagged[n, k, p]`` is the expression of TF p that reaches cell n over k + 1 steps, in standard deviations.
+    ``file`` is what they were read from.
     """
 
     transition: sparse.csr_matrix
     lagged: Float[np.ndarray, "cell lag source"]
     sources: tuple[str, ...]
+    file: Path | None = None
+
+    def write(self, path: Path) -> None:
+        """Write as safetensors, from where the arrays lie; :meth:`load` reads it back."""
+        from safetensors.numpy import save_file
+
+        arrays = {
+            "transition.data": self.transition.data,
+            "transition.indices": self.transition.indices.astype(np.int64),
+            "transition.indptr": self.transition.indptr.astype(np.int64),
+            "lagged": np.ascontiguousarray(self.lagged),
+        }
+        save_file(arrays, path, metadata={"sources": json.dumps(self.sources)})
+
+    @classmethod
+    def load(cls, path: Path) -> "DiffusionOperators":
+        """Map what :meth:`write` wrote: its pages are read when they are used, and writing to them stays private."""
+        from safetensors import safe_open
+
+        # Through torch: safetensors' numpy reader copies, its torch reader maps the file.
+        with safe_open(path, framework="pt") as file:
+            lagged = file.get_tensor("lagged").numpy()
+            parts = tuple(file.get_tensor(f"transition.{part}").numpy() for part in ("data", "indices", "indptr"))
+            sources = tuple(json.loads(file.metadata()["sources"]))
+        return cls(sparse.csr_matrix(parts, shape=(len(lagged), len(lagged))), lagged, sources, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Processes on one machine share a file's pages: what was read from one travels as its path."""
+        if self.file is not None:
+            return DiffusionOperators.load, (self.file,)
+        return DiffusionOperators, (self.transition, self.lagged, self.sources)
 
     @property
     def n_roots(self) -> int:
@@ -64,8 +111,8 @@ class DiffusionOperators:
 def cell_graph(coordinates: Float[np.ndarray, "cell pc"], n_neighbors: int) -> sparse.csr_matrix:
     """Symmetric kNN graph with Gaussian weights of an adaptive width (Haghverdi et al. 2016).
 
-    Neighbours are exact up to 20,000 cells and approximate (pynndescent, fixed seed) above. The width of a cell is
-    its median distance to its neighbours.
+    Neighbours are exact up to 20,000 cells; above, 99.9 % of them are found (measured). The width of a cell is its
+    median distance to its neighbours. The graph does not depend on the number of threads.
 
     Returns
     -------
@@ -75,27 +122,62 @@ def cell_graph(coordinates: Float[np.ndarray, "cell pc"], n_neighbors: int) -> s
     if n_cells < 3:
         raise InputError("cells", f"{n_cells} are not a trajectory.", "Give a data set with more cells.")
     n_neighbors = min(n_neighbors, n_cells - 1)
-    if n_cells <= EXACT_NEIGHBORS_LIMIT:
-        from sklearn.neighbors import NearestNeighbors
-
-        search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(coordinates)
-        distance, index = search.kneighbors(coordinates)
-    else:
-        from pynndescent import NNDescent
-
-        index, distance = NNDescent(coordinates, n_neighbors=n_neighbors + 1, random_state=0).neighbor_graph
+    search = _exact_neighbors if n_cells <= EXACT_NEIGHBORS_LIMIT else _indexed_neighbors
+    distance, index = search(coordinates, n_neighbors + 1)
     # A cell may not be its own first neighbour where others have the same coordinates.
-    not_self = index != np.arange(n_cells)[:, None]
+    not_self = index != np.arange(n_cells, dtype=index.dtype)[:, None]
     not_self[not_self.all(axis=1), -1] = False
     distance = distance[not_self].reshape(n_cells, n_neighbors).astype(np.float64)
     index = index[not_self].reshape(n_cells, n_neighbors)
     width = np.maximum(np.median(distance, axis=1), 1e-12)
-    weight = np.exp(-(distance**2) / (width[:, None] * width[index]))
+    weight = np.square(distance, out=distance)
+    weight /= width[:, None] * width[index]
+    np.exp(np.negative(weight, out=weight), out=weight)
+    np.maximum(weight, 1e-12, out=weight)
     graph = sparse.csr_matrix(
-        (np.maximum(weight.ravel(), 1e-12), index.ravel(), np.arange(0, n_cells * n_neighbors + 1, n_neighbors)),
+        (weight.ravel(), index.ravel(), np.arange(0, n_cells * n_neighbors + 1, n_neighbors)),
         shape=(n_cells, n_cells),
     )
     return graph.maximum(graph.T).tocsr()
+
+
+def _exact_neighbors(coordinates: np.ndarray, n_nearest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices of the nearest cells, each row from near to far; a cell is its own."""
+    from sklearn.neighbors import NearestNeighbors
+
+    distance, index = NearestNeighbors(n_neighbors=n_nearest).fit(coordinates).kneighbors(coordinates)
+    return distance, index.astype(np.int32)
+
+
+def _indexed_neighbors(coordinates: np.ndarray, n_nearest: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`_exact_neighbors`, of the k-means cells near each cell.
+
+    Blocks of cells are shared among threads, and each is searched by one: rounding, too, is that of one thread.
+    """
+    import faiss
+
+    points = np.ascontiguousarray(coordinates, dtype=np.float32)
+    n_cells, n_dimensions = points.shape
+    distance = np.empty((n_cells, n_nearest), dtype=np.float32)
+    index = np.empty((n_cells, n_nearest), dtype=np.int32)
+    lists = faiss.index_factory(n_dimensions, f"IVF{int(np.sqrt(n_cells))},Flat")
+    lists.nprobe = N_PROBES
+
+    def search(start: int) -> None:
+        block = slice(start, start + SEARCH_CELLS)
+        squared, found = lists.search(points[block], n_nearest)
+        short = found[:, -1] < 0  # the lists searched hold too few cells
+        if short.any():
+            squared[short], found[short] = faiss.knn(points[block][short], points, n_nearest)
+        distance[block], index[block] = np.sqrt(squared), found
+
+    n_threads = faiss.omp_get_max_threads()  # as OMP_NUM_THREADS says, or the cores that this process may use
+    with ThreadPoolExecutor(n_threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+        pool.submit(lists.train, points).result()
+        pool.submit(lists.add, points).result()
+        for _ in pool.map(search, range(0, n_cells, SEARCH_CELLS)):
+            pass
+    return distance, index
 
 
 def transition_matrix(
@@ -124,42 +206,106 @@ def transition_matrix(
     InputError
         No step goes forward in pseudotime: graph and pseudotime contradict each other.
     """
-    steps = graph.tocoo()
-    span = float(np.ptp(pseudotime)) or 1.0
-    advance = (pseudotime[steps.col] - pseudotime[steps.row]) / span
-    positive = (steps.data > 0) & (steps.row != steps.col)
-    if acyclic == "strict":
-        keep, weight = positive & (advance > 0), steps.data
-    else:
-        # Soft down-weighting of backward steps (Setty/Lange: 2 / sqrt(1 + exp(b dt)), b = 10), then drop the smaller
-        # of each two-cycle; ties keep the step from the lower to the higher index.
-        weight = np.where(advance >= 0, steps.data, steps.data * 2 / np.sqrt(1 + np.exp(-10.0 * advance)))
-        directed = sparse.csr_matrix((np.where(positive, weight, 0), (steps.row, steps.col)), shape=graph.shape)
-        opposite = np.asarray(directed[steps.col, steps.row]).ravel()
-        keep = positive & ((weight > opposite) | ((weight == opposite) & (steps.row < steps.col)))
+    steps = sparse.csr_matrix(graph)
+    if not np.issubdtype(steps.dtype, np.floating):
+        steps = steps.astype(np.float64)
+    if not steps.has_canonical_format:
+        steps = steps.copy()  # the caller's stays as it is
+        steps.sum_duplicates()
+    weight, keep = _forward(steps, pseudotime) if acyclic == "strict" else _without_two_cycles(steps, pseudotime)
     if not keep.any():
         raise InputError(
             "transition", "no step of the cell graph goes forward in pseudotime.",
             "Check that the transition matrix has rows 'from' and columns 'to', and that the pseudotime fits it.",
         )  # fmt: skip
-    ancestors = sparse.csr_matrix(
-        (weight[keep].astype(np.float64), (steps.col[keep], steps.row[keep])), shape=graph.shape
-    )
-    total = np.asarray(ancestors.sum(axis=1)).ravel()
-    roots = (total == 0).astype(np.float64)
-    scaled = sparse.diags(1 / np.where(total == 0, 1, total)) @ ancestors + sparse.diags(roots)
-    result = sparse.csr_matrix(scaled, dtype=np.float32)
+    n_kept = np.zeros(steps.shape[0] + 1, dtype=np.int64)
+    for rows, entries, row in _row_blocks(steps.indptr):
+        n_kept[rows.start + 1 : rows.stop + 1] = np.bincount(
+            row[keep[entries]] - rows.start, minlength=rows.stop - rows.start
+        )
+    kept = sparse.csr_matrix((weight[keep], steps.indices[keep], np.cumsum(n_kept)), shape=steps.shape)
+    del steps, weight, keep
+    ancestors = kept.T.tocsr()
+    del kept
+    total = np.zeros(ancestors.shape[0])
+    scaled = np.empty(ancestors.nnz, dtype=np.float32)
+    for rows, entries, row in _row_blocks(ancestors.indptr):
+        values = ancestors.data[entries].astype(np.float64)
+        total[rows] = np.bincount(row - rows.start, weights=values, minlength=rows.stop - rows.start)
+        scaled[entries] = values * (1 / total[row])
+    ancestors.data = scaled
+    roots = sparse.csr_matrix(
+        (np.ones(int((total == 0).sum()), dtype=np.float32), np.flatnonzero(total == 0),
+         np.concatenate([[0], np.cumsum(total == 0)])),
+        shape=ancestors.shape,
+    )  # fmt: skip
+    result = (ancestors + roots).tocsr()
     result.eliminate_zeros()
     result.sort_indices()
     return result
 
 
-def standardize(values: Float[np.ndarray, "cell gene"]) -> Float[np.ndarray, "cell gene"]:
-    """z-score per gene, clipped at 5 standard deviations; constant genes become 0."""
-    centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
-    deviation = centred.std(axis=0)
-    scaled = centred / np.where(deviation > 1e-8, deviation, np.inf)
-    return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+def _row_blocks(indptr: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Rows of a CSR matrix, their entries, and the row of each entry: some million entries at a time."""
+    n_rows, start = len(indptr) - 1, 0
+    while start < n_rows:
+        last = int(np.searchsorted(indptr, indptr[start] + BLOCK_VALUES, side="right")) - 1
+        stop = min(max(last, start + 1), n_rows)
+        row = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(indptr[start : stop + 1]))
+        yield slice(start, stop), slice(int(indptr[start]), int(indptr[stop])), row
+        start = stop
+
+
+def _forward(steps: sparse.csr_matrix, pseudotime: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of each step, and which of them go to a larger pseudotime."""
+    keep = np.empty(steps.nnz, dtype=bool)
+    for _, entries, row in _row_blocks(steps.indptr):
+        keep[entries] = (steps.data[entries] > 0) & (pseudotime[steps.indices[entries]] > pseudotime[row])
+    return steps.data, keep
+
+
+def _without_two_cycles(steps: sparse.csr_matrix, pseudotime: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Backward steps weighed down (Setty/Lange: 2 / sqrt(1 + exp(b dt)), b = 10); of opposite steps the larger."""
+    span = float(np.ptp(pseudotime)) or 1.0
+    weight = np.empty(steps.nnz, dtype=np.float64)
+    for _, entries, row in _row_blocks(steps.indptr):
+        column, value = steps.indices[entries], steps.data[entries].astype(np.float64)
+        advance = (pseudotime[column] - pseudotime[row]) / span
+        value = np.where(advance >= 0, value, value * 2 / np.sqrt(1 + np.exp(-10.0 * advance)))
+        weight[entries] = np.where((value > 0) & (row != column), value, 0)
+    directed = sparse.csr_matrix((weight, steps.indices, steps.indptr), shape=steps.shape)
+    keep = np.empty(steps.nnz, dtype=bool)
+    for _, entries, row in _row_blocks(steps.indptr):
+        column, value = steps.indices[entries], weight[entries]
+        opposite = np.asarray(directed[column, row]).ravel()
+        # Ties keep the step from the lower to the higher index.
+        keep[entries] = (value > 0) & ((value > opposite) | ((value == opposite) & (row < column)))
+    return weight, keep
+
+
+def standardize(
+    values: Float[np.ndarray, "cell gene"], out: Float[np.ndarray, "cell gene"] | None = None
+) -> Float[np.ndarray, "cell gene"]:
+    """z-score per gene, clipped at 5 standard deviations; constant genes become 0.
+
+    Means and deviations are sums in float64, taken in two passes; the result, in ``out`` if given, is float32.
+    """
+    n_cells, n_genes = values.shape
+    size = max(1, BLOCK_VALUES // max(1, 4 * n_genes))  # stays in the cache
+    blocks = [slice(start, start + size) for start in range(0, n_cells, size)]
+    mean, variance = np.zeros(n_genes), np.zeros(n_genes)
+    for block in blocks:
+        mean += values[block].sum(axis=0, dtype=np.float64) / n_cells
+    for block in blocks:
+        variance += np.square(values[block] - mean).sum(axis=0) / n_cells
+    deviation = np.sqrt(variance)
+    scale = np.where(deviation > 1e-8, deviation, np.inf)
+    result = np.empty((n_cells, n_genes), dtype=np.float32) if out is None else out
+    for block in blocks:
+        scaled = values[block] - mean
+        scaled /= scale
+        result[block] = np.clip(scaled, -CLIP, CLIP, out=scaled)
+    return result
 
 
 def lagged_expression(
@@ -169,19 +315,109 @@ def lagged_expression(
     *,
     standardize_lagged: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    file_block: int | None = None,
 ) -> Float[np.ndarray, "cell lag source"]:
     """T X, T^2 X, ..., T^K X by repeated sparse products; ``values`` are standardised first.
 
-    Cost is K x nnz(T) x P multiplications and memory that of the result.
+    Cost is K x nnz(T) x P multiplications. Memory is that of the result and of three blocks of 32 columns.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of TFs that are done, and that of all.
+    file_block
+        If given, the result is a mapped file without a name in the folder for temporary files (``TMPDIR``), which
+        vanishes with the array. It is written in passes for so many TFs each, whose lags are in memory meanwhile.
     """
-    current = standardize(values)
-    lagged = np.empty((current.shape[0], n_lags, current.shape[1]), dtype=np.float32)
-    for lag in range(n_lags):
-        current = transition @ current
-        lagged[:, lag] = standardize(current) if standardize_lagged else current
-        if progress is not None:
-            progress(lag + 1, n_lags)
+    n_cells, n_sources = values.shape
+    shape = (n_cells, n_lags, n_sources)
+    if file_block is not None:
+        with tempfile.TemporaryFile(prefix="scmagnify-lagged-") as file:
+            lagged: np.ndarray = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    else:
+        lagged = np.empty(shape, dtype=np.float32)
+    for start in range(0, n_sources, file_block or n_sources):
+        written = slice(start, min(start + (file_block or n_sources), n_sources))
+        part = lagged if file_block is None else np.empty((n_cells, n_lags, written.stop - start), dtype=np.float32)
+        # The same blocks whether in memory or not: the result must not depend on where it lies.
+        for first in range(start, written.stop, BLOCK_SOURCES):
+            columns = slice(first, min(first + BLOCK_SOURCES, written.stop))
+            current = standardize(values[:, columns])
+            for lag in range(n_lags):
+                current = transition @ current
+                target = part[:, lag, columns.start - start : columns.stop - start]
+                if standardize_lagged:
+                    standardize(current, out=target)
+                else:
+                    target[:] = current
+            if progress is not None:
+                progress(columns.stop, n_sources)
+        if file_block is not None:
+            lagged[:, :, written] = part
     return lagged
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The peak of :func:`diffusion_operators`, with what the process holds already, and how it keeps to its budget.
+
+    ``file_block`` is None where the lagged expression is held in memory (:func:`lagged_expression`).
+    """
+
+    needed_bytes: int
+    budget_bytes: int
+    file_block: int | None
+
+
+def plan_memory(
+    dataset: Dataset, n_sources: int, n_lags: int, config: DiffusionConfig, memory_budget: int | None = None
+) -> MemoryPlan:
+    """Estimate the peak, and choose memory or a file for the lagged expression.
+
+    Raises
+    ------
+    InputError
+        Not even with a file do the operators fit the budget, or the file does not fit the disk.
+    """
+    budget = resolve_budget(memory_budget)
+    n_cells, used = dataset.rna.n_obs, memory_in_use()
+    column = 4 * n_cells
+    given = "transition" in dataset.rna.obsp
+    if given:
+        n_steps, build = dataset.rna.obsp["transition"].nnz, 0
+    else:
+        n_joined = n_cells * min(config.n_neighbors + 1, n_cells)
+        n_steps = 2 * n_joined
+        n_dimensions = min(config.n_components, dataset.rna.obsm["X_pca"].shape[1])
+        # Neighbours, weights and the graph both ways; the index and its input.
+        build = 56 * n_joined + 8 * n_dimensions * n_cells
+    # A step is a weight and an index (float64 in a graph of our own), kept in two orders while it is turned around.
+    turned = n_steps * (17 if given and config.acyclic == "strict" else 33)
+    transition = 8 * n_steps
+    lagged, expression = n_lags * n_sources * column, n_sources * column
+    fixed = used + transition + expression
+    graphs = used + max(build, turned)
+    fixed += (
+        3 * min(n_sources, BLOCK_SOURCES) * column
+    )  # a block before and after a step, and the copy of its columns
+    needed = max(graphs, fixed + lagged)
+    if needed <= budget:
+        return MemoryPlan(needed, budget, None)
+    remedy = "Take fewer TFs (a stricter prior), fewer lags (granger.n_lags) or fewer neighbours"
+    block_bytes = n_lags * min(n_sources, BLOCK_SOURCES) * column
+    least = max(graphs, fixed + block_bytes)
+    check_fits(f"diffusion operators of {n_cells:,} cells, {n_sources} TFs and {n_lags} lags", least, budget, remedy)
+    file_block = BLOCK_SOURCES * ((budget - fixed) // block_bytes)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < 2 * lagged:  # and once more where it is made ready for storage
+        raise InputError(
+            f"lagged expression of {n_cells:,} cells, {n_sources} TFs and {n_lags} lags",
+            f"exceeds the memory budget of {show_bytes(budget)}, and as a file it takes {show_bytes(2 * lagged)}; "
+            f"'{tempfile.gettempdir()}' has {show_bytes(free)} free.",
+            "Set TMPDIR to a folder with more room, or raise memory_budget.",
+        )  # fmt: skip
+    needed = max(graphs, fixed + n_lags * min(file_block, n_sources) * column)
+    return MemoryPlan(needed, budget, file_block)
 
 
 def diffusion_operators(
@@ -190,19 +426,28 @@ def diffusion_operators(
     n_lags: int,
     config: DiffusionConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
+    plan: MemoryPlan | None = None,
 ) -> DiffusionOperators:
     """Transition and lagged expression of a data set.
 
-    A graph in ``obsp['transition']`` of the data set takes the place of the kNN graph.
+    A graph in ``obsp['transition']`` of the data set takes the place of the kNN graph. ``plan`` is that of
+    :func:`plan_memory`; without one it is made here, for the memory of this machine.
+
+    Raises
+    ------
+    InputError
+        The operators do not fit the memory, or graph and pseudotime contradict each other.
     """
     config = config or DiffusionConfig()
+    plan = plan or plan_memory(dataset, len(sources), n_lags, config)
     if "transition" in dataset.rna.obsp:
         graph = sparse.csr_matrix(dataset.rna.obsp["transition"])
     else:
         graph = cell_graph(dataset.rna.obsm["X_pca"][:, : config.n_components], config.n_neighbors)
     transition = transition_matrix(graph, dataset.pseudotime, config.acyclic)
+    del graph
     lagged = lagged_expression(
         transition, dataset.expression(sources), n_lags,
-        standardize_lagged=config.standardize_lagged, progress=progress,
+        standardize_lagged=config.standardize_lagged, progress=progress, file_block=plan.file_block,
     )  # fmt: skip
     return DiffusionOperators(transition, lagged, tuple(sources))

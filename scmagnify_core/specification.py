@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ByteSize, Field, ValidationError, model_validator
 
 from scmagnify_core.activity import ActivityConfig
 from scmagnify_core.association import AssociationConfig
@@ -92,6 +92,12 @@ class DatasetSpec(DataDescription):
     )
     curated: Path | None = Field(
         None, description="Edges that are candidates whatever other evidence says: source, target[, weight]."
+    )
+    memory_budget: ByteSize | None = Field(
+        None,
+        gt=0,
+        exclude=True,  # decides how a result is computed, not what it is: no part of any version
+        description="Memory that a step may use, such as '8 GB'; 80 % of what the machine allows when omitted.",
     )
     seeds: int = Field(3, ge=1, le=MAX_SEEDS, description="Models to train, with seeds 0, 1, ...")
     gene_association: AssociationConfig = Field(

@@ -16,16 +16,21 @@ def diffusion_operators(
 ) -> diffusion.DiffusionOperators:
     """Sparse transition over ancestors, and lagged expression of the TFs."""
     spec = specs.get(context.partition_key)
+    sources, n_lags = prior_network.sources, spec.granger.n_lags
+    plan = diffusion.plan_memory(dataset, len(sources), n_lags, spec.diffusion, spec.memory_budget)
     value = diffusion.diffusion_operators(
-        dataset, prior_network.sources, spec.granger.n_lags, spec.diffusion,
-        lambda done, total: report("diffusion_operators", done, total, f"lag {done}"),
+        dataset, sources, n_lags, spec.diffusion,
+        lambda done, total: report("diffusion_operators", done, total, f"TF {done} of {total}"), plan,
     )  # fmt: skip
     context.add_output_metadata(
         {
             "n_steps": value.transition.nnz,
             "n_roots": value.n_roots,
-            "n_lags": spec.granger.n_lags,
+            "n_lags": n_lags,
             "lagged_mib": value.lagged.nbytes / 2**20,
+            "memory_estimated_mib": plan.needed_bytes / 2**20,
+            "memory_budget_mib": plan.budget_bytes / 2**20,
+            "lagged_in": "memory" if plan.file_block is None else "a mapped file",
         }
     )
     return value
