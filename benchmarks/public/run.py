@@ -3,10 +3,12 @@
     python benchmarks/public/run.py                  # S to its end, a few epochs of M, a few batches of L
     python benchmarks/public/run.py --full           # M to its end too: hours
     python benchmarks/public/run.py --sizes S --python ENV/bin/python      # an environment that is already there
+    python benchmarks/public/run.py --side ours      # ours again, beside what the result has of the public package
 
 `train.py` says what is done to the public package so that it runs, and what is the same for both; `../training.py`
 makes the data and trains ours. Figures are CPU-seconds of one thread and MiB of whole processes. What was not run
-to its end is extrapolated with the epochs of S and marked so. Sizes that are not asked for stay in the file.
+to its end is extrapolated with the epochs of S and marked so. Sizes and sides that are not asked for stay in the
+file; a side is refused where the other ran on other data. Machines are noisy: for a ratio run both sides.
 """
 
 import argparse
@@ -17,13 +19,17 @@ import platform
 import subprocess
 import sys
 import venv
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RESULT = ROOT / "docs" / "benchmarks" / "public.json"
+OURS = [sys.executable, ROOT / "benchmarks" / "training.py"]
 FEW = {"M": ["--epochs", "3"], "L": ["--batches", "5"]}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -38,11 +44,6 @@ def make_environment(folder: Path) -> Path:
             subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
         (folder / "complete").touch()
     return python
-
-
-def run_json(command: list[str | Path]) -> dict[str, Any]:
-    print("+", *command, flush=True)
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=ENVIRONMENT, cwd=ROOT).stdout)
 
 
 def machine() -> dict[str, Any]:
@@ -66,60 +67,84 @@ def thin(rows: list[dict[str, float]], keep: set[int]) -> list[dict[str, float]]
     ]
 
 
-def compare(size: str, python: Path, folder: Path, full: bool, seed: int, sizes: dict[str, Any]) -> dict[str, Any]:
-    """Run both sides on a size."""
-    ours = [sys.executable, ROOT / "benchmarks" / "training.py", size, "--folder", folder]
-    exchange = folder / f"{size}.npz"
-    if not exchange.exists():
-        subprocess.run([*ours, "--write"], check=True, env=ENVIRONMENT, cwd=ROOT)
-    out = folder / f"{size}.public.json"
-    few = [] if size == "S" or (full and size == "M") else FEW[size]
-    command = [python, HERE / "train.py", exchange, "--out", out, "--seed", str(seed), *few]
+def checksum(exchange: Path) -> int:
+    """Of the arrays that both sides train on."""
+    with np.load(exchange) as file:
+        return zlib.crc32(b"".join(file[key].tobytes() for key in ("lagged", "targets", "mask", "held_out")))
+
+
+def run_public(size: str, exchange: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    python = arguments.python or make_environment(exchange.parent / "env")
+    out = exchange.with_suffix(".public.json")
+    few = [] if size == "S" or (size == "M" and arguments.full) else FEW[size]
+    command = [python, HERE / "train.py", exchange, "--out", out, "--seed", str(arguments.seed), *few]
     print("+", *command, flush=True)
     subprocess.run(command, check=True, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL)
-    public = json.loads(out.read_text())
+    return summarize(json.loads(out.read_text()))
+
+
+def summarize(public: dict[str, Any]) -> dict[str, Any]:
+    """Thin out the epochs."""
     if "trajectory" in public:
         public["trajectory"] = thin(public["trajectory"], {public["best_epoch"]})
-    epochs = sizes.get("S", {}).get("public", {})
-    if few and "epochs" in epochs:
-        per_epoch = public.get("cpu_s_per_epoch", public.get("cpu_s_per_epoch_extrapolated"))
-        public["extrapolated"] = {
-            "how": "seconds an epoch of this size x epochs that S took",
-            "cpu_hours_to_early_stop": round(per_epoch * epochs["epochs"] / 3600, 2),
-            "cpu_hours_to_best": round(per_epoch * epochs["best_epoch"] / 3600, 2),
-        }
-    result = {"public": public}
-    if size != "L":
-        bar = ["--bar", str(public["best_held_out_mse"])]
-        result["ours"] = run_json([*ours, *bar, *(["--trajectory"] if size == "S" else [])])
-        result["ours"]["trajectory"] = thin(result["ours"]["trajectory"], set())
-    return result
+    return public
+
+
+def extrapolate(public: dict[str, Any], complete: dict[str, Any]) -> dict[str, Any]:
+    """Hours that a size would take with the epochs of a size that ran to its end."""
+    per_epoch = public.get("cpu_s_per_epoch", public.get("cpu_s_per_epoch_extrapolated"))
+    epochs = f"{complete['epochs']} to its early stop, {complete['best_epoch']} to its best"
+    return {
+        "how": f"seconds an epoch of this size x epochs of S ({epochs})",
+        "cpu_hours_to_early_stop": round(per_epoch * complete["epochs"] / 3600, 2),
+        "cpu_hours_to_best": round(per_epoch * complete["best_epoch"] / 3600, 2),
+    }
+
+
+def run_ours(size: str, exchange: Path, public: dict[str, Any]) -> dict[str, Any]:
+    """Ours, with the public package's best error as the bar."""
+    command = [*OURS, size, "--folder", exchange.parent, "--bar", str(public["best_held_out_mse"])]
+    command += ["--trajectory"] if size == "S" else []
+    print("+", *command, flush=True)
+    ours = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=ENVIRONMENT, cwd=ROOT).stdout)
+    ours["trajectory"] = thin(ours["trajectory"], {ours["epoch_at_bar"]})
+    is_complete = public["stopped_by"] == "early stop"
+    return ours | {"bar_is": "the public package's best" + ("" if is_complete else " of the few epochs that ran")}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=["S", "M", "L"], default=["S", "M", "L"])
     parser.add_argument("--full", action="store_true", help="run M to its end")
+    parser.add_argument("--side", choices=["public", "ours"], help="run one side only")
     parser.add_argument("--seed", type=int, default=42, help="seed of the public package; its default is 42")
     parser.add_argument("--python", type=Path, help="Python of an environment that has the public package")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "build" / "public", help="exchange files and environment"
     )
     arguments = parser.parse_args()
-    folder = arguments.folder.absolute()
-    python = arguments.python or make_environment(folder / "env")
     content: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"sizes": {}}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     for size in arguments.sizes:
-        content["sizes"][size] = compare(size, python, folder, arguments.full, arguments.seed, content["sizes"])
-        content["sizes"][size]["date"] = datetime.date.today().isoformat()
-        content |= {
-            "command": "python benchmarks/public/run.py",
-            "machine": machine(),
-            "our_versions": {
-                "python": platform.python_version(),
-                "torch": version("torch"),
-                "numpy": version("numpy"),
-            },
-        }
+        exchange = arguments.folder.absolute() / f"{size}.npz"
+        if not exchange.exists():
+            subprocess.run(
+                [*OURS, size, "--folder", exchange.parent, "--write"], check=True, env=ENVIRONMENT, cwd=ROOT
+            )
+        entry = content["sizes"].setdefault(size, {"data_crc32": checksum(exchange)})
+        if entry["data_crc32"] != checksum(exchange):
+            if arguments.side is not None:
+                sys.exit(f"{exchange} is not the data that {RESULT} is about. Run both sides.")
+            entry = content["sizes"][size] = {"data_crc32": checksum(exchange)}
+        if arguments.side == "ours" and "public" not in entry:
+            sys.exit(f"{RESULT} has no figures of the public package for {size}. Run both sides.")
+        context = {"date": datetime.date.today().isoformat(), "machine": machine()}
+        if arguments.side != "ours":
+            entry["public"] = context | run_public(size, exchange, arguments)
+        complete = content["sizes"].get("S", {}).get("public")
+        if complete and entry["public"].get("stopped_by") != "early stop":
+            entry["public"]["extrapolated"] = extrapolate(entry["public"], complete)
+        if arguments.side != "public" and size != "L":
+            versions = {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")}}
+            entry["ours"] = context | {"versions": versions} | run_ours(size, exchange, entry["public"])
         RESULT.write_text(json.dumps(content, indent=1) + "\n")
