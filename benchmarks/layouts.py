@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from report import machine, write
+from record import save
 
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.fused import FusedAdam
@@ -74,7 +74,7 @@ def autograd_step(model: GrangerModel, loss: Callable = granger_loss) -> Callabl
         optimizer.zero_grad(set_to_none=True)
         parts.total.backward()
         optimizer.step()
-        return float(parts.total)
+        return float(parts.total.detach())
 
     return step
 
@@ -132,10 +132,7 @@ if __name__ == "__main__":
         print(f"{name:15s} {taken * 1e3:8.1f} ms {rate:6.1f} GFLOP/s {rate / reference:6.0%}", flush=True)
     assert np.allclose(first_losses, first_losses[0], rtol=1e-4), first_losses
     print(f"{'1,024 x 1,024':15s} {'':11s} {reference:6.1f} GFLOP/s")
-    write(
-        "layouts",
-        {
-            "machine": machine(), "n_edges": weights.shape[0], "batch_size": config.batch_size,
-            "hidden": config.hidden, "n_lags": config.n_lags, "matrix_product_gflops": reference, "layouts": rows,
-        },
+    save(
+        "layouts", rows, n_edges=weights.shape[0], batch_size=config.batch_size, hidden=config.hidden,
+        n_lags=config.n_lags, matrix_product_gflops=reference,
     )  # fmt: skip

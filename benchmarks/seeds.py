@@ -11,9 +11,8 @@ import argparse
 import statistics
 import time
 
-import numpy as np
 import torch
-from report import machine, write
+from record import save
 from training import SIZES, make_problem, simulated
 
 from scmagnify_core.methods.granger.training import train_seeds
@@ -44,12 +43,9 @@ if __name__ == "__main__":
     share = statistics.median(together / apart for apart, together in rows)
     # In units of one seed's time, as the mean of the seeds that ran alone.
     print(f"one seed takes 1, {arguments.seeds} together {share * arguments.seeds:.2f}")
-    write(
+    save(
         "seeds",
-        {
-            "machine": machine(), "size": arguments.size, "n_seeds": arguments.seeds,
-            "one_after_another_s": [apart for apart, _ in rows], "together_s": [joint for _, joint in rows],
-            "in_units_of_one_seed": share * arguments.seeds,
-            "epochs": [len(alone[seed].history) for seed in seeds], "n_edges": int(np.size(problem.prior.source_index)),
-        },
+        [{"one_after_another_s": apart, "together_s": joint} for apart, joint in rows],
+        size=arguments.size, n_seeds=arguments.seeds, n_edges=problem.prior.n_edges,
+        epochs=[len(result.history) for result in together.values()], in_units_of_one_seed=share * arguments.seeds,
     )  # fmt: skip

@@ -75,27 +75,6 @@ def check_fits(what: str, needed: int, memory_budget: int | None, remedy: str) -
     )  # fmt: skip
 
 
-def training_bytes(
-    n_cells: int, n_targets: int, n_edges: int, n_lags: int, n_weights: int, batch_size: int, lagged_bytes: int = 0
-) -> int:
-    """Peak of training one model, beyond what the process holds.
-
-    The targets as they came and standardised, the weights six times (gradients, Adam's two moments, the best ones, and
-    once in passing), and eight arrays of batch x lags x edges between forward and backward pass.
-
-    Parameters
-    ----------
-    lagged_bytes
-        Size of the lagged expression where it is copied, as to a GPU; mapped files are not counted.
-    """
-    return lagged_bytes + 4 * (2 * n_cells * n_targets + 6 * n_weights + 8 * batch_size * n_lags * n_edges)
-
-
-def aggregation_bytes(n_cells: int, n_units: int, block_bytes: int) -> int:
-    """Peak of reading a network off a model: the hidden units of all cells, twice, and four copies of a block."""
-    return 8 * n_cells * n_units + 4 * block_bytes
-
-
 def show_bytes(n_bytes: int) -> str:
     """Bytes in the unit that a person would choose."""
     return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"

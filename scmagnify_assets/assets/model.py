@@ -25,13 +25,14 @@ def trained_model(
     diffusion_operators: DiffusionOperators,
     specs: Specs,
 ) -> dict[int, TrainingResult]:
-    """Weights and loss curves; all seeds that one run asks for train side by side."""
-    from scmagnify_core.methods.granger.training import train_seeds
+    """Weights and loss curves; the seeds that one run asks for train together."""
+    from scmagnify_core.methods.granger.training import plan_training, train_seeds
 
     partitions = [split_key(key) for key in context.partition_keys]
     (name,) = {name for name, _ in partitions}
     seeds = sorted(seed for _, seed in partitions if seed is not None)
-    config = specs.get(name).granger
+    spec = specs.get(name)
+    plan = plan_training(len(dataset.cells), prior_network, spec.granger, len(seeds), spec.memory_budget)
 
     def progress(seed: int, epoch: int, n_epochs: int, loss: float) -> None:
         # Early stop decides when it ends: a bar towards the bound on epochs would mislead.
@@ -39,15 +40,21 @@ def trained_model(
         if epoch % 25 == 0:
             context.log.info(f"Seed {seed}: epoch {epoch}, loss {loss:.4f}")
 
-    results = train_seeds(
-        diffusion_operators, dataset.expression(prior_network.targets), dataset.pseudotime, prior_network, config,
-        seeds, progress,
-    )  # fmt: skip
+    targets = dataset.expression(prior_network.targets)
+    results: dict[int, TrainingResult] = {}
+    for start in range(0, len(seeds), plan.seeds_at_a_time):
+        some = seeds[start : start + plan.seeds_at_a_time]
+        results |= train_seeds(
+            diffusion_operators, targets, dataset.pseudotime, prior_network, spec.granger, some, progress
+        )
     histories = {seed: result.history for seed, result in results.items()}
     context.add_output_metadata(
         {
             "n_edges": prior_network.n_edges,
             "device": next(iter(results.values())).device,
+            "seeds_at_a_time": plan.seeds_at_a_time,
+            "memory_estimated_mib": plan.needed_bytes / 2**20,
+            "memory_budget_mib": plan.budget_bytes / 2**20,
             "figure": figure_metadata(plot_history(histories)),
         }
     )

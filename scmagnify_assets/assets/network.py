@@ -4,10 +4,12 @@ import dagster as dg
 
 from scmagnify_assets.declare import asset
 from scmagnify_assets.describe import figure_metadata, table_preview
+from scmagnify_assets.partitions import split_key
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
+from scmagnify_core.memory import check_fits, resolve_budget
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
 from scmagnify_core.plots.network import plot_network
@@ -20,14 +22,23 @@ def seed_network(
     trained_model: dict[int, TrainingResult],
     diffusion_operators: DiffusionOperators,
     prior_network: PriorNetwork,
+    specs: Specs,
 ) -> dict[int, Network]:
     """Each seed's coefficients over all cells, reduced to medians per edge and lag."""
-    from scmagnify_core.methods.granger.inference import read_network
+    from scmagnify_core.methods.granger.inference import read_network, reading_bytes
 
+    (name,) = {split_key(key)[0] for key in context.partition_keys}
+    budget = resolve_budget(specs.get(name).memory_budget)
     networks = {}
     for done, (seed, result) in enumerate(sorted(trained_model.items()), start=1):
+        needed = reading_bytes(result, diffusion_operators)
+        check_fits(
+            f"coefficients of {prior_network.n_edges:,} candidate edges", needed, budget,
+            "Take fewer lags (granger.n_lags) or units (granger.hidden)",
+        )  # fmt: skip
         networks[seed] = read_network(result, diffusion_operators, prior_network)
         report("seed_network", done, len(trained_model), f"seed {seed}")
+    context.add_output_metadata({"memory_estimated_mib": needed / 2**20, "memory_budget_mib": budget / 2**20})
     return networks
 
 

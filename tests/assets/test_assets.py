@@ -95,7 +95,7 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     assert model.config == specs.get("small").granger
     assert all(bool((model.weights[name] == value).all()) for name, value in models[0].weights.items())
 
-    networks = seed_network(context(join_key("small", 0)), {0: model}, stored, prior)
+    networks = seed_network(context(join_key("small", 0)), {0: model}, stored, prior, specs=specs)
     network = through_storage("seed_network", networks[0], tmp_path)
     np.testing.assert_array_equal(network.tensor(), networks[0].tensor())
 

@@ -9,7 +9,7 @@ from scmagnify_core.errors import ConvergenceError, InputError
 from scmagnify_core.methods.granger import training
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.inference import read_network, summarize
-from scmagnify_core.methods.granger.training import load_model, successor_batches, train, train_seeds
+from scmagnify_core.methods.granger.training import load_model, plan_training, successor_batches, train, train_seeds
 from scmagnify_core.prior import PriorNetwork
 
 N_CELLS, N_LAGS = 400, 3
@@ -228,3 +228,18 @@ def test_cuda_agrees_with_cpu():
         for device in ("cpu", "cuda")
     )
     assert np.corrcoef(cpu.weight.ravel(), cuda.weight.ravel())[0, 1] > 0.99
+
+
+def test_plan_training_takes_turns_and_refuses_what_does_not_fit():
+    _, _, _, prior, _ = planted(n_targets=400)
+    config = GrangerConfig(n_lags=N_LAGS, hidden=(64,))
+    alone = plan_training(N_CELLS, prior, config, 1)
+    weights = 4 * (prior.n_edges * 6 * 65 + 6 * 8 * 64)
+    together = plan_training(N_CELLS, prior, config, 5)
+    assert together.seeds_at_a_time == 5
+    assert together.needed_bytes - alone.needed_bytes == pytest.approx(4 * 5 * weights, rel=0.3)
+    some = plan_training(N_CELLS, prior, config, 5, together.needed_bytes - 6 * weights)
+    assert 1 <= some.seeds_at_a_time < 5
+    assert some.needed_bytes <= some.budget_bytes
+    with pytest.raises(InputError, match=r"training on 1,600 candidate edges with 3 lags.*stricter prior"):
+        plan_training(N_CELLS, prior, config, 5, alone.needed_bytes // 2)

@@ -10,7 +10,9 @@ from jaxtyping import Float
 
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import ConvergenceError
+from scmagnify_core.memory import memory_in_use
 from scmagnify_core.methods.granger.config import GrangerConfig
+from scmagnify_core.methods.granger.model import n_networks_of
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.methods.granger.training import choose_device, load_model, train
 from scmagnify_core.network import Network
@@ -18,6 +20,14 @@ from scmagnify_core.prior import PriorNetwork
 
 BLOCK_BYTES = 128 * 2**20
 CACHE_VALUES = 2**17  # reduced at a time: 1 MiB in float64
+
+
+def reading_bytes(result: TrainingResult, operators: DiffusionOperators) -> int:
+    """Peak of :func:`read_network`, with what the process holds: the weights, the hidden units of all cells twice, and
+    four copies of a block."""
+    weights = sum(value.numel() * value.element_size() for value in result.weights.values())
+    n_units = n_networks_of(result.config) * (result.config.hidden[-1] + 1)
+    return memory_in_use() + weights + 8 * len(operators.lagged) * n_units + 4 * BLOCK_BYTES
 
 
 @torch.no_grad()

@@ -32,6 +32,11 @@ BIAS_INIT = 0.1
 EPSILON = 1e-12  # keeps the norm over lags differentiable at 0
 
 
+def n_networks_of(config: GrangerConfig) -> int:
+    """Networks psi of a model. Those of one lag are neighbours: by lag, then branch (page), or one per branch."""
+    return config.n_lags * (config.n_lags + 1) // 2 if config.branching == "page" else config.n_lags
+
+
 class GrangerModel(nn.Module):
     """Coefficients J and predictions for a batch of cells.
 
@@ -61,9 +66,7 @@ class GrangerModel(nn.Module):
         self.config, self.n_sources, self.n_targets = config, n_sources, n_targets
         self.register_buffer("source_index", source_index, persistent=False)
         self.register_buffer("target_index", target_index, persistent=False)
-        n_lags, n_edges = config.n_lags, len(source_index)
-        # Networks are ordered so that those of one lag are neighbours: by lag, then branch (page), or one per branch.
-        n_networks = n_lags * (n_lags + 1) // 2 if config.branching == "page" else n_lags
+        n_lags, n_edges, n_networks = config.n_lags, len(source_index), n_networks_of(config)
         widths = (n_sources, *config.hidden)
         self.hidden_weight = nn.ParameterList(
             _xavier((n_networks, n_in, n_out), n_in, n_out, generator) for n_in, n_out in itertools.pairwise(widths)

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import ConvergenceError, InputError
+from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.fused import FusedAdam
-from scmagnify_core.methods.granger.model import GrangerModel
+from scmagnify_core.methods.granger.model import GrangerModel, n_networks_of
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.methods.granger.stacked import StackedAdam
 from scmagnify_core.prior import PriorNetwork
@@ -57,6 +59,42 @@ def build_model(prior: PriorNetwork, config: GrangerConfig, seed: int) -> Grange
         len(prior.sources), len(prior.targets), torch.as_tensor(prior.source_index),
         torch.as_tensor(prior.target_index), config, torch.Generator().manual_seed(seed),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How many seeds train at a time, the peak of that with what the process holds already, and the budget."""
+
+    seeds_at_a_time: int
+    needed_bytes: int
+    budget_bytes: int
+
+
+def plan_training(
+    n_cells: int, prior: PriorNetwork, config: GrangerConfig, n_seeds: int, memory_budget: int | None = None
+) -> TrainingPlan:
+    """Fit training into a memory budget.
+
+    Beside the targets, as they came and standardised, a seed has its weights, two moments of each, the best ones so
+    far and those of the epoch that may replace them; a seed that has ended keeps its best.
+
+    Raises
+    ------
+    InputError
+        Not even one seed at a time fits.
+    """
+    budget = resolve_budget(memory_budget)
+    n_networks = n_networks_of(config)
+    weights = 4 * prior.n_edges * n_networks * (config.hidden[-1] + 1)
+    weights += 4 * n_networks * sum(n_in * n_out for n_in, n_out in pairwise((len(prior.sources), *config.hidden)))
+    fixed = memory_in_use() + 8 * n_cells * len(prior.targets) + n_seeds * weights + 2 * HELD_OUT_BYTES
+    per_seed = 4 * weights
+    check_fits(
+        f"training on {prior.n_edges:,} candidate edges with {config.n_lags} lags", fixed + per_seed, budget,
+        "Take fewer candidates (a stricter prior), fewer lags (granger.n_lags) or units (granger.hidden)",
+    )  # fmt: skip
+    seeds_at_a_time = min(n_seeds, (budget - fixed) // per_seed)
+    return TrainingPlan(seeds_at_a_time, fixed + seeds_at_a_time * per_seed, budget)
 
 
 def load_model(result: TrainingResult, prior: PriorNetwork) -> GrangerModel:
