@@ -160,7 +160,7 @@ def _indexed_neighbors(coordinates: np.ndarray, n_nearest: int) -> tuple[np.ndar
     n_cells, n_dimensions = points.shape
     distance = np.empty((n_cells, n_nearest), dtype=np.float32)
     index = np.empty((n_cells, n_nearest), dtype=np.int32)
-    lists = faiss.index_factory(n_dimensions, f"IVF{int(np.sqrt(n_cells))},Flat")
+    lists = faiss.IndexIVFFlat(faiss.IndexFlatL2(n_dimensions), n_dimensions, int(np.sqrt(n_cells)))
     lists.nprobe = N_PROBES
 
     def search(start: int) -> None:
