@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from scmagnify_core.trajectory import diffusion_pseudotime, principal_components
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_Read = TypeVar("_Read")
 TARGET_SUM = 1e4  # counts per cell after normalisation, the field's convention
 FEW_TIMES = 10  # distinct values below which a pseudotime is more like sampling times
 TIME_NAMES = ("pseudotime", "dpt_pseudotime", "palantir_pseudotime", "latent_time", "velocity_pseudotime")
@@ -122,12 +123,22 @@ class Dataset:
     @classmethod
     def load(cls, path: Path) -> "Dataset":
         """Read what :meth:`write` wrote."""
-        whole = _read_file(path)
+        return _read_file(path, cls._stored)
+
+    @classmethod
+    def _stored(cls, path: Path) -> "Dataset":
+        """The modalities by themselves: putting a MuData together takes longer than reading them."""
+        import h5py
+        from anndata.io import read_elem
+
+        with h5py.File(path, "r") as file:
+            modalities = {name: read_elem(file["mod"][name]) for name in file["mod"]}
+            about = {name: read_elem(file["uns"][name]) for name in ("description", "notes")}
         return cls(
-            rna=whole["rna"],
-            atac=whole["atac"] if "atac" in whole.mod else None,
-            description=DataDescription.model_validate_json(whole.uns["description"]),
-            notes=tuple(json.loads(whole.uns["notes"])),
+            rna=modalities["rna"],
+            atac=modalities.get("atac"),
+            description=DataDescription.model_validate_json(about["description"]),
+            notes=tuple(json.loads(about["notes"])),
         )
 
 
@@ -202,11 +213,15 @@ def read_dataset(
     return Dataset(clean, atac, description, tuple(notes))
 
 
-def _read_file(path: Path) -> Any:
-    """Open an h5ad or h5mu; the reader's own errors say nothing that a user could act on."""
+def _read_any(path: Path) -> Any:
     import anndata
     import mudata
 
+    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else mudata.read_h5mu(path)
+
+
+def _read_file(path: Path, read: Callable[[Path], _Read]) -> _Read:
+    """Open an h5ad or h5mu; the reader's own errors say nothing that a user could act on."""
     if not path.is_file():
         raise InputError(f"'{path}'", "there is no such file.", "Check the path.")
     if path.suffix not in (".h5ad", ".h5mu"):
@@ -217,7 +232,7 @@ def _read_file(path: Path) -> Any:
         _refuse_other_files_data(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return anndata.read_h5ad(path) if path.suffix == ".h5ad" else mudata.read_h5mu(path)
+            return read(path)
     except InputError:
         raise
     except Exception as error:
@@ -271,7 +286,7 @@ def _refuse(path: Path, place: str, what: str) -> NoReturn:
 
 def _modalities(path: Path) -> tuple["AnnData", "AnnData | None"]:
     """The RNA and, where there is one, the ATAC modality, cells aligned to those that both measured."""
-    data = _read_file(path)
+    data = _read_file(path, _read_any)
     if path.suffix == ".h5ad":
         return data, None
     if "rna" not in data.mod:

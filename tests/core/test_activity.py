@@ -68,6 +68,16 @@ def ols(values, weights):
 # ---------------------------------------------------------------- oracles
 
 
+def test_tf_activity_equals_decoupler():
+    decoupler = pytest.importorskip("decoupler")
+    values, weights = expression(3), design(3)
+    table = tf_activity(dataset_of(values), net_of(weights), ActivityConfig(batch_size=7)).table
+    cells, genes, net = [f"c{i}" for i in range(N_CELLS)], [f"g{i}" for i in range(N_GENES)], net_of(weights)
+    frame = pd.DataFrame(standardize(values.astype(np.float32)).astype(float), index=cells, columns=genes)
+    t, _ = decoupler.mt.mlm(frame, net, tmin=0, empty=False)
+    np.testing.assert_allclose(wide(table).loc[cells, t.columns], t, rtol=1e-5, atol=1e-6)
+
+
 def test_tf_activity_equals_ordinary_least_squares():
     values, weights = expression(), design()
     table = tf_activity(dataset_of(values), net_of(weights)).table

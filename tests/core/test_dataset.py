@@ -360,6 +360,21 @@ def test_dataset_load_reads_back_what_write_wrote(read, tmp_path):
     pd.testing.assert_frame_equal(second.cells_table(), first.cells_table())
 
 
+def test_dataset_load_equals_what_mudata_reads(read, tmp_path):
+    path = tmp_path / "stored.h5mu"
+    read(multiome()).write(path)
+    stored, whole = Dataset.load(path), mudata.read_h5mu(path)
+    for own, other in ((stored.rna, whole["rna"]), (stored.atac, whole["atac"])):
+        pd.testing.assert_frame_equal(own.obs, other.obs)
+        pd.testing.assert_frame_equal(own.var, other.var)
+        assert type(own.X) is type(other.X)
+        assert (own.X != other.X).nnz == 0
+        assert set(own.layers) == set(other.layers)
+        assert set(own.obsm) == set(other.obsm)
+        assert all(np.array_equal(own.obsm[name], other.obsm[name]) for name in own.obsm)
+        assert own.uns.keys() == other.uns.keys()
+
+
 def test_dataset_load_reads_back_a_data_set_without_atac(read, tmp_path):
     read(made()).write(tmp_path / "stored.h5mu")
     assert Dataset.load(tmp_path / "stored.h5mu").atac is None
