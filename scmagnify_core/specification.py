@@ -53,12 +53,14 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             # So strong that coefficients hardly differ between cells: a freer model follows the noise of single cells.
             # Neighbours in pseudotime may be on different branches, which this couples too.
             "smoothness": 10.0,
-            # The same recovery in a fifth of the time; with less patience 200 cells stopped before they had learned.
-            "hidden": (16,),
-            "batch_size": 64,
-            "learning_rate": 0.003,
-            "tolerance": 0.005,
-            "scheduler_patience": 2,
+            # Chosen by time to the same recovery, on 200 to 1,500 cells (docs/benchmarks.md). Two things decide it: fewer
+            # and larger steps, and a rate that falls as soon as the loss stalls, because what remains of the loss is
+            # noise of the steps themselves. With less patience 200 cells stopped before they had learned.
+            "hidden": (8,),
+            "batch_size": 128,
+            "learning_rate": 0.006,
+            "tolerance": 0.01,
+            "scheduler_patience": 1,
             "patience": 10,
         },
     },
