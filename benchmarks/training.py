@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/training.py S                   # 1,000 cells x 20 TFs x 200 targets
     OMP_NUM_THREADS=1 python benchmarks/training.py M --bar 0.9         # also: seconds until the error is 0.9 or less
+    OMP_NUM_THREADS=1 python benchmarks/training.py S --preset published --set smoothness=1.0
 
 `benchmarks/public/` trains the public package on the same file, with the same cells held out; its `run.py` calls both.
 
@@ -10,9 +11,10 @@ targets and random others up to a density. A tenth of the cells, drawn once, is 
 diffusion (inputs of neighbours pass through them), their targets never do. Targets are in standard deviations of the
 other cells, so 1 is about the error of predicting the mean.
 
-The clock is the CPU time of this process (one thread), from the call of `train` on; evaluation is not in it. Errors
-over time come from training again with fewer epochs: same seed, same weights, which the losses have to confirm. The
-model at an epoch is what training would return there, its best epoch so far.
+The clock is the CPU time of this process (one thread), from the call of `train` on. After each epoch it stands still
+while the model, as it is then, is evaluated on the held-out cells; the public package is measured in the same way.
+The model is had by standing between `train` and `build_model`; that the weights which `train` returns have the error
+seen at their epoch is checked.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -33,8 +36,9 @@ from scipy import sparse
 
 from scmagnify_core.dataset import Dataset, read_dataset
 from scmagnify_core.diffusion import DiffusionOperators, diffusion_operators
+from scmagnify_core.methods.granger import training
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.result import TrainingResult
+from scmagnify_core.methods.granger.model import GrangerModel
 from scmagnify_core.methods.granger.training import build_model, train
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.simulation import SimulationConfig, simulate
@@ -42,7 +46,6 @@ from scmagnify_core.specification import DatasetSpec, parse_spec
 
 SIZES = {"S": (1_000, 20, 200), "M": (3_000, 50, 500), "L": (10_000, 100, 1_000)}  # cells, TFs, targets
 DENSITY, HELD_OUT = 0.3, 0.1
-GRID = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # epochs at which the error is looked at
 FOLDER = Path("build/public")
 
 
@@ -138,10 +141,8 @@ def training_cells(problem: Problem) -> Problem:
 
 
 @torch.no_grad()
-def held_out_error(result: TrainingResult, problem: Problem) -> float:
-    """Mean squared error of a trained model on the held-out cells, in the file's unit."""
-    model = build_model(problem.prior, result.config, result.seed)
-    model.load_state_dict(result.weights)
+def held_out_error(model: GrangerModel, problem: Problem) -> float:
+    """Mean squared error of a model on the held-out cells, in the file's unit."""
     kept = np.delete(problem.targets, problem.held_out, axis=0).astype(np.float64)
     scale, centre = kept.std(axis=0), kept.mean(axis=0)  # training standardises once more
     total = 0.0
@@ -152,67 +153,68 @@ def held_out_error(result: TrainingResult, problem: Problem) -> float:
     return total / (len(problem.held_out) * problem.targets.shape[1])
 
 
-def measure(
-    problem: Problem, config: GrangerConfig, seed: int, bar: float | None, with_trajectory: bool
-) -> dict[str, Any]:
-    """Train to the end with a clock, then again with fewer epochs for the error over time."""
+class Clock:
+    """The progress callback: notes CPU time and held-out error of every epoch, and stands still meanwhile."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.models = problem, list[GrangerModel]()
+        self.rows: list[dict[str, Any]] = []
+        self.cpu_s, self.since = 0.0, time.process_time()
+        self.peak_mib = peak_mib()
+
+    def build_model(self, prior: PriorNetwork, config: GrangerConfig, seed: int) -> GrangerModel:
+        self.models.append(build_model(prior, config, seed))
+        return self.models[-1]
+
+    def stop(self) -> None:
+        self.cpu_s += time.process_time() - self.since
+        self.since = time.process_time()
+
+    def __call__(self, epoch: int, bound: int, loss: float) -> None:
+        self.stop()
+        self.peak_mib = peak_mib()  # before the evaluation
+        error = held_out_error(self.models[-1], self.problem)
+        self.rows.append({"epoch": epoch, "cpu_s": round(self.cpu_s, 3), "loss": loss, "held_out_mse": error})
+        self.since = time.process_time()
+
+
+def measure(problem: Problem, config: GrangerConfig, seed: int, bar: float | None) -> dict[str, Any]:
+    """Train to the end with a clock."""
     subset = training_cells(problem)
-    cpu_s: list[float] = []
-
-    def tick(epoch: int, bound: int, loss: float) -> None:
-        cpu_s.append(time.process_time() - begin)
-
-    def fit(max_epochs: int, progress: Any = None) -> TrainingResult:
-        asked = config.model_copy(update={"max_epochs": max_epochs})
-        return train(subset.operators, subset.targets, subset.pseudotime, subset.prior, asked, seed, progress)
-
     begin = time.process_time()
-    first = fit(1)  # torch loads its optimizers at first use; the public package does so in its constructor
+    # torch loads its optimizers at first use; the public package has that in its constructor, which is not timed.
+    brief = config.model_copy(update={"max_epochs": 1})
+    train(subset.operators, subset.targets, subset.pseudotime, subset.prior, brief, seed)
     warm_up_s, peak_mib_before = time.process_time() - begin, peak_mib()
-    begin = time.process_time()
-    full = fit(config.max_epochs, tick)
-    total_s, peak_mib_after = time.process_time() - begin, peak_mib()
-    n_epochs = len(full.history)
-    errors = {1: held_out_error(first, problem), n_epochs: held_out_error(full, problem)}
 
-    def error(epoch: int) -> float:
-        if epoch not in errors:
-            shorter = fit(epoch)
-            if not np.array_equal(shorter.history["loss"], full.history["loss"][:epoch]):
-                raise RuntimeError(
-                    "Training with fewer epochs took another path: errors over time are not to be had."
-                )
-            errors[epoch] = held_out_error(shorter, problem)
-        return errors[epoch]
-
-    grid = [*(epoch for epoch in GRID if epoch < n_epochs), n_epochs]
-    reached = None
-    if bar is not None and any(error(epoch) <= bar for epoch in grid):
-        reached = min(epoch for epoch in errors if errors[epoch] <= bar)
-        below = max((epoch for epoch in errors if epoch < reached), default=0)
-        while reached - below > 1:
-            middle = (below + reached) // 2
-            below, reached = (below, middle) if error(middle) <= bar else (middle, reached)
-    if with_trajectory:
-        for epoch in grid:
-            error(epoch)
+    clock = Clock(problem)
+    with patch.object(training, "build_model", clock.build_model):
+        result = train(subset.operators, subset.targets, subset.pseudotime, subset.prior, config, seed, clock)
+    clock.stop()
+    model = build_model(problem.prior, config, seed)
+    model.load_state_dict(result.weights)
+    final = held_out_error(model, problem)
+    if not np.isclose(final, clock.rows[result.best_epoch - 1]["held_out_mse"], rtol=1e-5):
+        raise RuntimeError("The model seen during training is not the one that training returned.")
+    best = min(clock.rows, key=lambda row: row["held_out_mse"])
+    reached = next((row for row in clock.rows if bar is not None and row["held_out_mse"] <= bar), None)
     return {
         "seed": seed,
-        "epochs": n_epochs,
-        "stopped_by": full.stopped_by,
+        "epochs": len(clock.rows),
+        "stopped_by": result.stopped_by,
         "warm_up_cpu_s": round(warm_up_s, 3),
-        "cpu_s": round(total_s, 3),
-        "cpu_s_per_epoch": round(cpu_s[-1] / n_epochs, 4),
-        "held_out_mse": errors[n_epochs],
-        "bar": bar,
-        "epoch_at_bar": reached,
-        "cpu_s_to_bar": round(cpu_s[reached - 1], 3) if reached else None,
+        "cpu_s": round(clock.cpu_s, 3),
+        "cpu_s_per_epoch": round(clock.cpu_s / len(clock.rows), 4),
         "peak_mib_before": peak_mib_before,
-        "peak_mib": peak_mib_after,
-        "trajectory": [
-            {"epoch": epoch, "cpu_s": round(cpu_s[epoch - 1], 3), "held_out_mse": errors[epoch]}
-            for epoch in sorted(errors)
-        ],
+        "peak_mib": clock.peak_mib,
+        "returned_held_out_mse": final,
+        "best_held_out_mse": best["held_out_mse"],
+        "best_epoch": best["epoch"],
+        "cpu_s_to_best": best["cpu_s"],
+        "bar": bar,
+        "epoch_at_bar": reached and reached["epoch"],
+        "cpu_s_to_bar": reached and reached["cpu_s"],
+        "trajectory": clock.rows,
     }
 
 
@@ -233,9 +235,8 @@ if __name__ == "__main__":
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bar", type=float, help="held-out error to reach")
-    parser.add_argument(
-        "--trajectory", action="store_true", help="errors at more epochs than the search for the bar needs"
-    )
+    parser.add_argument("--preset", choices=["recommended", "published"], default="recommended")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="other settings than the preset's")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the exchange files are")
     parser.add_argument("--write", action="store_true", help="only write the exchange file")
     arguments = parser.parse_args()
@@ -243,6 +244,8 @@ if __name__ == "__main__":
         write_problem(arguments.size, arguments.folder / f"{arguments.size}.npz")
     else:
         given = read_problem(problem_file(arguments.size, arguments.folder))
-        settings = parse_spec({"name": "planted", "file": "none.h5mu"}).granger
-        result = measure(given, settings, arguments.seed, arguments.bar, arguments.trajectory)
-        print(json.dumps({"preset": "recommended", **result}, indent=1))
+        changes = {key: json.loads(value) for key, value in (setting.split("=") for setting in arguments.set)}
+        description = {"name": "planted", "file": "none.h5mu", "preset": arguments.preset, "granger": changes}
+        settings = parse_spec(description).granger
+        result = measure(given, settings, arguments.seed, arguments.bar)
+        print(json.dumps({"preset": arguments.preset, "changes": changes, **result}, indent=1))

@@ -16,6 +16,7 @@ As installed it cannot train. These shims are all that is changed, none of them 
 * `uns["log1p"]` is there before the constructor deletes it;
 * `ReduceLROnPlateau` swallows `verbose=`, which torch has dropped;
 * `np.NaN` is defined, which mudata 0.2 wants and NumPy 2 lacks;
+* `csr_array.getnnz`, which scanpy 1.10 calls on its neighbour graph from some thousands of cells on, is its successor;
 * the smoothness term indexes the batch with pseudotime + 1 of all cells, an IndexError. It gets the ranks within the
   batch + 1, as in its first release: each cell of the shuffled batch beside the cell of the next rank.
 """
@@ -42,6 +43,9 @@ from anndata import AnnData
 from scipy import sparse
 
 _plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+
+if not hasattr(sparse.csr_array, "getnnz"):
+    sparse.csr_array.getnnz = sparse.csr_array._getnnz
 
 
 def _quiet_plateau(*args: Any, verbose: bool = False, **kwargs: Any) -> Any:
