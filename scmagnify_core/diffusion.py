@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
@@ -44,6 +44,7 @@ N_PROBES = 32  # k-means cells that are searched for a cell's neighbours
 SEARCH_CELLS = 4096  # cells whose neighbours one thread looks up at once
 BLOCK_SOURCES = 32  # TFs that are diffused at once
 BLOCK_VALUES = 2**20  # numbers that are worked on at once
+ALLOWANCE = 64 * 2**20  # bytes that libraries and the allocator take beside the arrays
 
 
 class DiffusionConfig(BaseModel):
@@ -315,16 +316,21 @@ def lagged_expression(
     *,
     standardize_lagged: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    order: Int[np.ndarray, " cell"] | None = None,
     file_block: int | None = None,
 ) -> Float[np.ndarray, "cell lag source"]:
     """T X, T^2 X, ..., T^K X by repeated sparse products; ``values`` are standardised first.
 
-    Cost is K x nnz(T) x P multiplications. Memory is that of the result and of three blocks of 32 columns.
+    Cost is K x nnz(T) x P multiplications. Memory is that of the result, of three blocks of 32 columns and, with an
+    ``order``, of another transition.
 
     Parameters
     ----------
     progress
         Called with the number of TFs that are done, and that of all.
+    order
+        Permutation in which cells lie in memory while they are diffused. In the order of pseudotime ancestors are near,
+        and products ten times as fast at a million cells (measured); the result is the same to the bit.
     file_block
         If given, the result is a mapped file without a name in the folder for temporary files (``TMPDIR``), which
         vanishes with the array. It is written in passes for so many TFs each, whose lags are in memory meanwhile.
@@ -336,6 +342,12 @@ def lagged_expression(
             lagged: np.ndarray = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
     else:
         lagged = np.empty(shape, dtype=np.float32)
+    steps = transition
+    if order is not None:
+        place = np.empty(n_cells, dtype=transition.indices.dtype)
+        place[order] = np.arange(n_cells)
+        steps = transition[order]
+        steps.indices = place[steps.indices]  # not sorted again: sums keep their order
     for start in range(0, n_sources, file_block or n_sources):
         written = slice(start, min(start + (file_block or n_sources), n_sources))
         part = lagged if file_block is None else np.empty((n_cells, n_lags, written.stop - start), dtype=np.float32)
@@ -343,13 +355,15 @@ def lagged_expression(
         for first in range(start, written.stop, BLOCK_SOURCES):
             columns = slice(first, min(first + BLOCK_SOURCES, written.stop))
             current = standardize(values[:, columns])
+            current = current if order is None else current[order]
             for lag in range(n_lags):
-                current = transition @ current
+                current = steps @ current
+                found = current if order is None else current[place]
                 target = part[:, lag, columns.start - start : columns.stop - start]
                 if standardize_lagged:
-                    standardize(current, out=target)
+                    standardize(found, out=target)
                 else:
-                    target[:] = current
+                    target[:] = found
             if progress is not None:
                 progress(columns.stop, n_sources)
         if file_block is not None:
@@ -380,7 +394,7 @@ def plan_memory(
         Not even with a file do the operators fit the budget, or the file does not fit the disk.
     """
     budget = resolve_budget(memory_budget)
-    n_cells, used = dataset.rna.n_obs, memory_in_use()
+    n_cells, used = dataset.rna.n_obs, memory_in_use() + ALLOWANCE
     column = 4 * n_cells
     given = "transition" in dataset.rna.obsp
     if given:
@@ -393,7 +407,7 @@ def plan_memory(
         build = 56 * n_joined + 8 * n_dimensions * n_cells
     # A step is a weight and an index (float64 in a graph of our own), kept in two orders while it is turned around.
     turned = n_steps * (17 if given and config.acyclic == "strict" else 33)
-    transition = 8 * n_steps
+    transition = 16 * (n_steps if given else n_steps // 2)  # as it is and in the order of pseudotime
     lagged, expression = n_lags * n_sources * column, n_sources * column
     fixed = used + transition + expression
     graphs = used + max(build, turned)
@@ -449,5 +463,6 @@ def diffusion_operators(
     lagged = lagged_expression(
         transition, dataset.expression(sources), n_lags,
         standardize_lagged=config.standardize_lagged, progress=progress, file_block=plan.file_block,
+        order=np.argsort(dataset.pseudotime, kind="stable"),
     )  # fmt: skip
     return DiffusionOperators(transition, lagged, tuple(sources))

@@ -222,6 +222,18 @@ def test_lagged_expression_in_a_file_is_the_same_to_the_bit(cells, small_blocks)
         assert torch.equal(torch.from_numpy(mapped)[batch], torch.from_numpy(held)[batch])
 
 
+def test_the_order_of_work_does_not_change_a_bit(cells, small_blocks):
+    coordinates, time = cells
+    transition = transition_matrix(cell_graph(coordinates, 7), time)
+    values = np.random.default_rng(2).gamma(1.0, size=(120, 10)).astype(np.float32)
+    for standardized in (True, False):
+        sorted_, plain = (
+            lagged_expression(transition, values, 3, order=order, standardize_lagged=standardized)
+            for order in (np.argsort(time), None)
+        )
+        np.testing.assert_array_equal(sorted_, plain)
+
+
 def test_indexed_neighbours_are_nearly_all_of_the_exact_ones():
     rng = np.random.default_rng(0)
     time = rng.random(5000)
