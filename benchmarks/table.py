@@ -140,7 +140,9 @@ def chart(path: Path) -> None:
         ):  # fmt: skip
             bars.bar(place + shift, value, 0.38, color=colour, hatch=hatch, edgecolor="white")
             bars.text(place + shift, value * 1.15, f"{value:,.0f} s", ha="center", fontsize=8)
-        labels.append({"S": "1,000 cells x 20 TFs\nx 200 targets", "M": "3,000 x 50 x 500\n(public: extrapolated)"}[size])
+        labels.append(
+            {"S": "1,000 cells x 20 TFs\nx 200 targets", "M": "3,000 x 50 x 500\n(public: extrapolated)"}[size]
+        )
     bars.set(
         yscale="log", xticks=[0, 1], xticklabels=labels, ylabel="CPU-seconds, one thread", ylim=(0.5, 5e4),
         title="Training to the public package's best held-out error",

@@ -170,7 +170,7 @@ class Clock:
         self.cpu_s += time.process_time() - self.since
         self.since = time.process_time()
 
-    def __call__(self, epoch: int, bound: int, loss: float) -> None:
+    def __call__(self, seed: int, epoch: int, bound: int, loss: float) -> None:
         self.stop()
         self.peak_mib = peak_mib()  # before the evaluation
         error = held_out_error(self.models[-1], self.problem)
@@ -182,7 +182,7 @@ def measure(problem: Problem, config: GrangerConfig, seed: int, bar: float | Non
     """Train to the end with a clock."""
     subset = training_cells(problem)
     begin = time.process_time()
-    # torch loads its optimizers at first use; the public package has that in its constructor, which is not timed.
+    # The step compiles or is loaded at first use; the public package's constructor is not timed either.
     brief = config.model_copy(update={"max_epochs": 1})
     train(subset.operators, subset.targets, subset.pseudotime, subset.prior, brief, seed)
     warm_up_s, peak_mib_before = time.process_time() - begin, peak_mib()
