@@ -53,9 +53,9 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             # So strong that coefficients hardly differ between cells: a freer model follows the noise of single cells.
             # Neighbours in pseudotime may be on different branches, which this couples too.
             "smoothness": 10.0,
-            # Chosen by time to the same recovery, on 200 to 1,500 cells (docs/benchmarks.md). Two things decide it: fewer
-            # and larger steps, and a rate that falls as soon as the loss stalls, because what remains of the loss is
-            # noise of the steps themselves. With less patience 200 cells stopped before they had learned.
+            # Chosen by time to the same recovery, on 200 to 1,500 cells. Two things decide it: fewer and larger steps,
+            # and a rate that falls as soon as the loss stalls, because what then remains of the loss is noise of the
+            # steps themselves. With less patience 200 cells stopped before they had learned.
             "hidden": (8,),
             "batch_size": 128,
             "learning_rate": 0.006,
