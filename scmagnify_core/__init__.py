@@ -21,6 +21,7 @@ Contents, in the order the data flow:
 ``plots``           tables in, figures out
 ``simulation``      data with a planted network, the embedded default; ``simulated_genome`` its sequence and motifs
 ``tables``          the columns, types and meaning of everything that is stored
+``memory``          what a step may use, and the refusal of what does not fit
 ``statistics``      multiple testing, permutation p-values and the spline test
 ``errors``          the errors a user is meant to see
 ==================  =====================================================================

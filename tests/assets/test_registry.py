@@ -52,6 +52,14 @@ def test_register_other_content_under_a_taken_name_is_refused(lake, raw_settings
     assert len(lake.versions("datasets", "small")) == 2  # the former registration stays readable
 
 
+def test_a_memory_budget_is_no_part_of_the_version(lake, raw_settings):
+    before = registry.register(lake, raw_settings)
+    after = registry.register(lake, raw_settings | {"memory_budget": "8 GB"}, replace=True)
+    assert after.spec().memory_budget == 8 * 10**9
+    assert after.data_version == before.data_version
+    assert after.spec(["memory_budget=2 GB"]).memory_budget == 2 * 10**9
+
+
 def test_find_unknown_data_set_says_what_there_is(lake, raw_settings):
     registry.register(lake, raw_settings)
     with pytest.raises(InputError, match=r"'nothing': is not registered. Registered: 'small'. Add it: scmagnify add"):
