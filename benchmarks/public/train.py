@@ -18,7 +18,7 @@ As installed it cannot train. These shims are all that is changed, none of them 
 * `np.NaN` is defined, which mudata 0.2 wants and NumPy 2 lacks;
 * `csr_array.getnnz`, which scanpy 1.10 calls on its neighbour graph from some thousands of cells on, is its successor;
 * the smoothness term indexes the batch with pseudotime + 1 of all cells, an IndexError. It gets the ranks within the
-  batch + 1, as in its first release: each cell of the shuffled batch beside the cell of the next rank.
+  batch + 1, as in its first release: which pair rows of the shuffled batch, not successors in pseudotime.
 """
 
 import argparse
