@@ -271,4 +271,5 @@ if __name__ == "__main__":
         if not given.cells:
             kept = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
             RESULT.parent.mkdir(parents=True, exist_ok=True)
-            RESULT.write_text(json.dumps(kept | table | {"machine": machine()}, indent=1) + "\n")
+            kept |= table | {f"machine_of_{name}": machine() for name in table}
+            RESULT.write_text(json.dumps(kept, indent=1) + "\n")

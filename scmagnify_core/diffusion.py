@@ -112,8 +112,8 @@ class DiffusionOperators:
 def cell_graph(coordinates: Float[np.ndarray, "cell pc"], n_neighbors: int) -> sparse.csr_matrix:
     """Symmetric kNN graph with Gaussian weights of an adaptive width (Haghverdi et al. 2016).
 
-    Neighbours are exact up to 20,000 cells; above, 99.9 % of them are found (measured). The width of a cell is its
-    median distance to its neighbours. The graph does not depend on the number of threads.
+    Neighbours are exact up to 20,000 cells; above, all but a few in a thousand are found (measured). The width of a
+    cell is its median distance to its neighbours. The graph does not depend on the number of threads.
 
     Returns
     -------
