@@ -69,7 +69,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNUSABLE_IN_PATH = re.compile(r"[%\[\]|^\\\x00-\x1f]")
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group is one unit of its parallel scan
 ATTEMPTS = 30
-MANY_FILES = 100  # an append-only table of single-row files is compacted beyond this many
+# An append-only table of single-row files is compacted about every so many writes, and by `create` beyond this many:
+# every read of lineage goes through all of them, and through the log since its last checkpoint.
+MANY_FILES = 10
 
 # Whatever else works on these files, Delta's own 30 days for its log and 7 for removed files shall not decide what
 # time travel can reach: only `maintenance` does.
@@ -306,8 +308,9 @@ class Lakehouse:
     def compact(self, more_than: int) -> int:
         """Merge the files of append-only tables that have more than so many; returns how many were merged.
 
-        Not of the other tables: there a partition is one commit of as few files as can be, and a materialization is
-        read at the version that it recorded, whose files a merge would make superfluous and maintenance delete.
+        A checkpoint then stands for the log so far. Not of the other tables: there a partition is one commit of as few
+        files as can be, and a materialization is read at the version that it recorded, whose files a merge would make
+        superfluous and maintenance delete.
         """
         n_merged = 0
         for name in self._crowded(more_than):
@@ -316,6 +319,7 @@ class Lakehouse:
                 n_merged += int(delta.optimize.compact()["numFilesRemoved"])
             except CommitFailedError:
                 continue  # somebody else was faster
+            delta.create_checkpoint()
             self._sync_commit(delta)
         return n_merged
 
@@ -420,6 +424,9 @@ class Lakehouse:
                     for name, (version, n_rows) in versions.items()
                 ]
                 self._append("table_versions", marks, _key(made))
+                if versions["lineage"][0] % MANY_FILES == 0:
+                    with suppress(OSError, DeltaError):  # what was to be written is there
+                        self.compact(MANY_FILES // 2)
         return made
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]], key: Mapping[str, str]) -> int:

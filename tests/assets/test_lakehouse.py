@@ -217,6 +217,26 @@ def test_create_merges_small_files_without_losing_rows(lake: Lakehouse, monkeypa
     assert lake.current("seed_network", "x", 4) == made[4]
 
 
+def test_write_merges_small_files_as_it_goes(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANY_FILES", 4)
+    made = [write_seed(lake, seed_network(1), seed=seed) for seed in range(12)]
+    for name in ("lineage", "table_versions"):
+        assert len(DeltaTable(str(lake.root / name)).file_uris()) <= 4
+    assert list((lake.root / "lineage" / "_delta_log").glob("*.checkpoint.parquet"))
+    assert set(lake.read("lineage")["materialization_id"]) == {one.materialization_id for one in made}
+    assert [lake.current("seed_network", "x", seed) for seed in range(12)] == made
+
+
+def test_write_stands_where_merging_fails(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> int:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(module, "MANY_FILES", 1)
+    monkeypatch.setattr(Lakehouse, "compact", fail)
+    made = write_seed(lake, seed_network(1), seed=0)
+    assert lake.current("seed_network", "x", 0) == made
+
+
 # -------------------------------------------------------------------- write and read
 
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,14 @@ class Clock(datetime):
     @classmethod
     def set(cls, number: float) -> None:
         cls.moment = day(number)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def merging_is_for_maintenance() -> Iterator[None]:
+    """Writes merge no files here, so that what maintenance removes can be counted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MANY_FILES", 10_000)
+        yield
 
 
 @pytest.fixture
