@@ -15,8 +15,8 @@ For each asset, in seconds of wall-clock time:
     start    from when the step could begin to when it does: Dagster, and the step's process where it has one
     rest     what else the step takes
 
-All but the work is overhead; drawing an asset's figure is part of its work. What is imported between the command and the
-first step is the command's, and told apart. Steps as processes run one at a time here, and take no settings. Writes
+All but the work is overhead; drawing an asset's figure is part of its work. What is imported between the command and
+the first step is the command's, and told apart. Steps as processes run one at a time here, and take no settings. Writes
 docs/benchmarks/profile_demo.json (profile_demo_processes.json).
 """
 

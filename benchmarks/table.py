@@ -132,7 +132,10 @@ def chart(path: Path) -> None:
     labels = ["1,000 cells x 20 TFs\nx 200 targets", "3,000 x 50 x 500\n(its error after 3 epochs)"]
     for place, size in enumerate(("S", "M")):
         public, ours = training(size)
-        for shift, value, colour in ((-0.2, public["cpu_s_to_best"], "#999999"), (0.2, ours["cpu_s_to_bar"], "#1f77b4")):
+        for shift, value, colour in (
+            (-0.2, public["cpu_s_to_best"], "#999999"),
+            (0.2, ours["cpu_s_to_bar"], "#1f77b4"),
+        ):
             bars.bar(place + shift, value, 0.38, color=colour)
             bars.text(place + shift, value * 1.15, f"{value:,.1f} s", ha="center", fontsize=8)
     bars.set(
