@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
 from record import peak_gib, save
 from scipy import sparse
 
