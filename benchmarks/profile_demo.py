@@ -16,13 +16,8 @@ For each asset, in seconds of wall-clock time:
     rest     what else the step takes
 
 All but the work is overhead; drawing an asset's figure is part of its work. What is imported between the command and
-<<<<<<< HEAD
 the first step is the command's, and told apart. Steps as processes run one at a time here, and take no settings. Writes
 docs/benchmarks/profile_demo.json (profile_demo_processes.json).
-=======
-the first step is the command's, and told apart. Steps as processes run one at a time here, and take no settings.
-Writes docs/benchmarks/profile_demo.json (profile_demo_processes.json).
->>>>>>> b799946 (Benchmark: wording)
 """
 
 import argparse
