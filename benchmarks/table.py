@@ -4,7 +4,7 @@
     python benchmarks/table.py --measure             # measure our side anew first: about 20 minutes on two cores
     python benchmarks/table.py --measure --public    # and the public package, in an environment of its own
 
-Writes the table into docs/benchmarks.md between its markers, and docs/benchmarks.png. Each result names its command,
+Writes this and smaller tables into docs/benchmarks.md between their markers, and docs/benchmarks.png. Each result names its command,
 machine and versions in its JSON.
 """
 
@@ -21,10 +21,9 @@ from record import FOLDER
 HERE = Path(__file__).parent
 PAGE = FOLDER.parent / "benchmarks.md"
 CHART = FOLDER.parent / "benchmarks.png"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 OURS = (
     ["layouts.py"], ["seeds.py"], ["large.py"], ["large.py", "--density", "0.02"], ["diffusion.py"],
-    ["aggregation.py"], ["communication.py"],
+    ["diffusion.py", "--neighbors"], ["aggregation.py"], ["communication.py"], ["profile_demo.py"],
 )  # fmt: skip
 SETTINGS = "published penalties"
 
@@ -107,20 +106,48 @@ def rows() -> list[tuple[str, ...]]:
             "", "5 s",
         )
     )  # fmt: skip
-    layouts = kept("layouts")
-    fused = next(row for row in layouts["results"] if row["layout"] == "fused")
+    steps = kept("layouts")
+    fused = next(row for row in steps["results"] if row["layout"] == "fused")
     table.append(
         (
             "share of the processor's matrix-product rate in a training step", "",
-            f"{fused['share_of_matrix_product']:.0%} of {layouts['matrix_product_gflops']:.0f} GFLOP/s", "", "40 %",
+            f"{fused['share_of_matrix_product']:.0%} of {steps['matrix_product_gflops']:.0f} GFLOP/s", "", "40 %",
         )
     )  # fmt: skip
     return table
 
 
-def markdown(table: list[tuple[str, ...]]) -> str:
-    lines = [("what", "public 0.1.1", "ours", "ratio", "target"), ("---",) * 5, *table]
+def layouts() -> list[tuple[str, ...]]:
+    """One training step, laid out in several ways."""
+    return [
+        (row["layout"], f"{row['ms']:.0f} ms", f"{row['gflops']:.0f}", f"{row['share_of_matrix_product']:.0%}")
+        for row in kept("layouts")["results"]
+    ]
+
+
+def neighbors() -> list[tuple[str, ...]]:
+    """Searches for the neighbours of 100,000 cells."""
+    found = sorted(kept("diffusion")["neighbors"], key=lambda row: row["cpu_s"])
+    return [(row["search"], f"{row['cpu_s']:.0f}", f"{row['recall']:.3f}") for row in found]
+
+
+def profile() -> list[tuple[str, ...]]:
+    """Seconds of each asset of the demo's graph."""
+    names = ("work", "imports", "load", "store", "checks", "start", "rest")
+    return [(row["asset"], *(f"{row[name]:.1f}" for name in names)) for row in kept("profile_demo")["results"]]
+
+
+def markdown(header: str, table: list[tuple[str, ...]]) -> str:
+    columns = tuple(header.split(", "))
+    lines = [columns, ("---",) * len(columns), *table]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """The page with what stands between the markers of a name replaced."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
 
 
 def chart(path: Path) -> None:
@@ -166,10 +193,14 @@ if __name__ == "__main__":
         for command in (*OURS, ["public/run.py", *side]):
             print("+", *command, flush=True)
             subprocess.run([sys.executable, HERE / command[0], *command[1:]], check=True, env=environment)
-    text = markdown(rows())
-    print(text)
-    if PAGE.exists():
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    page = PAGE.read_text()
+    for name, text in {
+        "table": markdown("what, public 0.1.1, ours, ratio, target", rows()),
+        "layouts": markdown("layout, a step, GFLOP/s, share", layouts()),
+        "neighbours": markdown("search, CPU-s, recall", neighbors()),
+        "profile": markdown("asset, work, imports, load, store, checks, start, rest", profile()),
+    }.items():
+        print(f"{text}\n")
+        page = fill(page, name, text)
+    PAGE.write_text(page)
     chart(CHART)
