@@ -4,8 +4,8 @@
     python benchmarks/table.py --measure             # measure our side anew first: about 20 minutes on two cores
     python benchmarks/table.py --measure --public    # and the public package, in an environment of its own
 
-Writes this and smaller tables into docs/benchmarks.md between their markers, and docs/benchmarks.png. Each result names its command,
-machine and versions in its JSON.
+Writes this and smaller tables into docs/benchmarks.md between their markers, and docs/benchmarks.png. Each result names
+its command, machine and versions in its JSON.
 """
 
 import argparse
