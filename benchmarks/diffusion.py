@@ -22,12 +22,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from record import machine
 from scipy import sparse
 
 N_SOURCES, N_LAGS, N_NEIGHBORS, N_COMPONENTS = 100, 5, 30, 30
@@ -215,26 +217,17 @@ def measure_search(name: str, n_cells: int) -> dict[str, object]:
     return {"search": name, "cells": n_cells, "cpu_s": round(cpu, 1), "recall": round(float(np.mean(shares)), 4)}
 
 
-def machine() -> dict[str, object]:
+def context() -> dict[str, object]:
     """What the figures are of."""
     versions = {}
     packages = ("faiss-cpu", "hnswlib", "usearch", "voyager", "pynndescent", "scikit-learn", "numpy", "scipy")
     for package in packages:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "processor": processor[0].partition(":")[2].strip() if processor else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-        "python": platform.python_version(),
-        "versions": versions,
+    return machine() | {
+        "load": round(os.getloadavg()[0], 1), "python": platform.python_version(), "versions": versions,
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
+    }  # fmt: skip
 
 
 def apart(*arguments: str) -> dict[str, object]:
@@ -271,5 +264,5 @@ if __name__ == "__main__":
         if not given.cells:
             kept = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
             RESULT.parent.mkdir(parents=True, exist_ok=True)
-            kept |= table | {f"machine_of_{name}": machine() for name in table}
+            kept |= table | {f"machine_of_{name}": context() for name in table}
             RESULT.write_text(json.dumps(kept, indent=1) + "\n")

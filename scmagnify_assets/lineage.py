@@ -30,7 +30,7 @@ from typing import Any
 DISTRIBUTION = "scmagnify-platform"
 SOURCE_PACKAGES = ("scmagnify_assets", "scmagnify_core")
 PACKAGES = (
-    "torch", "numpy", "scipy", "pandas", "scanpy", "anndata", "tensorly", "dagster", "deltalake",
+    "torch", "numba", "numpy", "scipy", "pandas", "scanpy", "anndata", "faiss-cpu", "tensorly", "dagster", "deltalake",
     "duckdb",
 )  # fmt: skip
 

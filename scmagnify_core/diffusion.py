@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -65,13 +65,11 @@ class DiffusionOperators:
     """The transition and the lagged expression of the TFs.
 
     ``lagged[n, k, p]`` is the expression of TF p that reaches cell n over k + 1 steps, in standard deviations.
-    ``file`` is what they were read from.
     """
 
     transition: sparse.csr_matrix
     lagged: Float[np.ndarray, "cell lag source"]
     sources: tuple[str, ...]
-    file: Path | None = None
 
     def write(self, path: Path) -> None:
         """Write as safetensors, from where the arrays lie; :meth:`load` reads it back."""
@@ -95,13 +93,7 @@ class DiffusionOperators:
             lagged = file.get_tensor("lagged").numpy()
             parts = tuple(file.get_tensor(f"transition.{part}").numpy() for part in ("data", "indices", "indptr"))
             sources = tuple(json.loads(file.metadata()["sources"]))
-        return cls(sparse.csr_matrix(parts, shape=(len(lagged), len(lagged))), lagged, sources, path)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Processes on one machine share a file's pages: what was read from one travels as its path."""
-        if self.file is not None:
-            return DiffusionOperators.load, (self.file,)
-        return DiffusionOperators, (self.transition, self.lagged, self.sources)
+        return cls(sparse.csr_matrix(parts, shape=(len(lagged), len(lagged))), lagged, sources)
 
     @property
     def n_roots(self) -> int:

@@ -26,8 +26,11 @@ from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.append(str(HERE.parent))
+from record import machine  # noqa: E402
+
 RESULT = ROOT / "docs" / "benchmarks" / "public.json"
 OURS = [sys.executable, ROOT / "benchmarks" / "training.py"]
 # Ours under two settings: the published penalties, with the recommended width, start, batches and schedule; and the
@@ -50,16 +53,6 @@ def make_environment(folder: Path) -> Path:
             subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
         (folder / "complete").touch()
     return python
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return {
-        "cpu": next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown"),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
 
 
 def thin(rows: list[dict[str, float]], keep: set[int]) -> list[dict[str, float]]:

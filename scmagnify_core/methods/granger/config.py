@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Adam (Kingma and Ba 2015), with the values of its paper.
+BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
+
 
 class GrangerConfig(BaseModel):
     """Model and training. ``GrangerConfig()`` is the published configuration."""

@@ -10,7 +10,7 @@ Decisions
 * A block holds whole targets, because the residual of a target needs all its edges; edges are sorted by target.
 * The order of every sum is fixed, so a result does not depend on what else runs. Compiled passes fill the vector
   registers that a CPU has, so another kind of CPU may round differently.
-* Matrix products are five sixths of the time of a step (``benchmarks/layouts.py``): what is left to gain is small.
+* Other layouts and their times are in ``benchmarks/layouts.py``.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scmagnify_core.methods.granger.config import ADAM_EPSILON, BETA_1, BETA_2
 from scmagnify_core.methods.granger.model import EPSILON, GrangerModel
 
 BLOCK_BYTES = 2**18  # of coefficients at a time: with their weights they fit a core's own cache
-BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 

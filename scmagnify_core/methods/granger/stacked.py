@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scmagnify_core.methods.granger.config import ADAM_EPSILON, BETA_1, BETA_2
 from scmagnify_core.methods.granger.model import GrangerModel, Loss
-
-BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 class StackedAdam:
