@@ -1,7 +1,7 @@
 """The whole method at 10,000 cells x 100 TFs x 1,000 targets, one seed, one process: seconds and memory by step.
 
     OMP_NUM_THREADS=1 python benchmarks/large.py                # 30 % of the pairs are candidates
-    OMP_NUM_THREADS=1 python benchmarks/large.py --density 0.02
+    OMP_NUM_THREADS=1 python benchmarks/large.py --density 0.03
 
 The data set is simulated (`training.py`) and read from memory; what comes before the prior network is not counted. The
 time of this process is that of one thread, except where a library takes the cores it finds.
