@@ -10,6 +10,8 @@ The condition is Dagster's ``eager`` with these changes:
   activity is made from cells and network, and when the cells change, ``eager`` alone would make it at once from the
   old network and a second time from the new one.
 - What a lost run did not get to make is asked for again (`RunWasLost`, `failures`).
+- An input that was made in a run that makes the asset too is no reason to make it again (`MadeInOneRun`). Dagster looks
+  at the run of the newest partition only, so that data sets which run at the same time made each other's steps repeat.
 - Once a night whatever is missing or failed last is asked for again: it may have needed a person, or a disk with more
   room.
 
@@ -143,6 +145,27 @@ class RunWasLost(SubsetAutomationCondition):
         return context.candidate_subset.compute_intersection_with_partition_keys(lost)
 
 
+class MadeInOneRun(SubsetAutomationCondition):
+    """True for partitions of an input whose latest run makes the asset that the whole condition is about as well."""
+
+    @property
+    def name(self) -> str:
+        """What the UI shows."""
+        return "made_in_one_run"
+
+    def compute_subset(self, context: AutomationContext) -> EntitySubset:
+        """The candidates that came with the asset itself."""
+        root, instance = context.root_context.key, context.asset_graph_view.instance
+        together = set()
+        for key in context.candidate_subset.expensively_compute_partition_keys():
+            made = dg.AssetRecordsFilter(asset_key=context.key, asset_partitions=[key])
+            for record in instance.fetch_materializations(made, limit=1).records:
+                run = instance.get_run_by_id(record.run_id)
+                if run is not None and root in (run.asset_selection or ()):
+                    together.add(key)
+        return context.candidate_subset.compute_intersection_with_partition_keys(together)
+
+
 # The state of the graph is the same for all assets of one evaluation, and each asks for all that is above it.
 _states: WeakKeyDictionary[AssetGraphView, dict[dg.AssetKey, set[str]]] = WeakKeyDictionary()
 
@@ -181,6 +204,7 @@ def condition() -> dg.AutomationCondition:
     eager = (
         ac.eager()
         .replace("newly_updated", ac.data_version_changed())
+        .replace("executed_with_root_target", MadeInOneRun())
         .replace("any_deps_missing", missing)
         .replace("any_deps_in_progress", UpstreamIsPending())
         .replace("newly_missing", ac.newly_missing() | again | lost)

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from scmagnify_assets import failures, registry
 from scmagnify_assets.automation import automation_sensor, join_seeds, seeds_of_datasets
@@ -210,6 +211,25 @@ def test_two_data_sets_do_not_wait_for_each_other(platform: Platform, raw_settin
     requests = platform.evaluate()
     assert requests["trained_model"] == ["small|0", "small|1"]
     assert requests["dataset"] == ["other"]
+
+
+def test_what_one_run_makes_in_order_is_not_made_again_beside_other_data_sets(
+    platform: Platform, raw_settings: dict[str, Any]
+) -> None:
+    platform.add(raw_settings)
+    platform.add(raw_settings | {"name": "other"})
+    platform.settle("v1")
+    first = WAVES[0]
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = platform.instance.create_run_for_job(job, asset_selection=frozenset(dg.AssetKey(asset) for asset in first))
+    made = dg.AssetMaterialization(first[0], partition="small", tags={registry.DATA_VERSION: "v2-small"})
+    event = DagsterEvent(
+        DagsterEventType.ASSET_MATERIALIZATION.value, job.name, event_specific_data=StepMaterializationData(made)
+    )
+    platform.instance.report_dagster_event(event, run.run_id)
+    platform.make({first[0]: ["other"]}, "v2")  # the newest partition is of another data set
+    requests = platform.evaluate()
+    assert {name: requests.get(name) for name in first[1:]} == {name: ["other"] for name in first[1:]}
 
 
 def test_seeds_of_datasets_follows_the_registry(home: Home, raw_settings: dict[str, Any]) -> None:
