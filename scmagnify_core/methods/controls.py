@@ -1,22 +1,24 @@
-"""Controls: what a network is worth without a model. Random, the prior alone, and plain correlation.
+"""Controls: what a network is worth without a model. Random, the prior alone or shuffled, and plain correlation.
 
 Each takes the candidate edges and returns ``source, target, score, signed_score`` in the same row order, so that a
-control is scored exactly as the network is. ``signed_score`` is 0 where a control says nothing of the sign.
-Scoring itself belongs to ``evaluation``.
+control is scored exactly as the network is; the shuffled prior alone has other edges. ``signed_score`` is 0 where a
+control says nothing of the sign. Scoring itself belongs to ``evaluation``.
 
 Correlation is computed for candidate pairs only, block by block: a P x Q matrix of a whole genome never exists.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import sparse
 
 from scmagnify_core.errors import InputError, MissingColumnError, shorten
 
 BLOCK = 256  # genes per side of a block: 2 x 256 columns are dense at any time
+N_TRADES = 10  # per source: the shuffled prior has then forgotten where it began
 CONSTANT = 1e-10  # a gene whose sd is below this share of its largest value is constant up to rounding
 
 
@@ -47,6 +49,52 @@ def prior_network(candidates: pd.DataFrame) -> pd.DataFrame:
         finite number.
     """
     _check_candidates(candidates, "weight")
+    weight = _weights(candidates)
+    return _network(candidates, np.abs(weight), np.zeros(len(weight)))
+
+
+def shuffled_prior_network(candidates: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """The prior with each source given other targets, while every source and target keeps its number of edges.
+
+    What is left of the prior's score is that of hubs: TFs and targets with many candidates also have many true edges.
+    Weights stay with their sources.
+
+    The edges are others than the candidates. Among the candidates alone this control says nothing: the few that it
+    happens to hold again are a random choice.
+
+    Targets are traded between random pairs of sources, which reaches all networks of these degrees alike often. No gene
+    becomes its own target. The result depends on the seed and the set of candidates, not on the order of rows.
+
+    Raises
+    ------
+    MissingColumnError, InputError
+        As :func:`prior_network`.
+
+    References
+    ----------
+    Strona et al. (2014), Nat. Commun. 5, 4114.
+    """
+    _check_candidates(candidates, "weight")
+    weight = np.abs(_weights(candidates))
+    n_edges, random = len(candidates), np.random.default_rng(seed)
+    ends = pd.concat([candidates[end].astype(str) for end in ("source", "target")])
+    genes, code = np.unique(ends.to_numpy(dtype=object), return_inverse=True)
+    order = np.lexsort((code[n_edges:], code[:n_edges]))
+    source, target = code[:n_edges][order], code[n_edges:][order]
+    names, starts = np.unique(source, return_index=True)
+    targets = np.split(target, starts[1:])
+    for _ in range(N_TRADES * len(names) if len(names) > 1 else 0):
+        a, b = random.choice(len(names), 2, replace=False)
+        only_a = np.setdiff1d(targets[a], [*targets[b], names[b]])
+        only_b = np.setdiff1d(targets[b], [*targets[a], names[a]])
+        pool = random.permutation(np.concatenate([only_a, only_b]))
+        for one, own, given in ((a, only_a, pool[: len(only_a)]), (b, only_b, pool[len(only_a) :])):
+            targets[one] = np.concatenate([np.setdiff1d(targets[one], own), given])
+    edges = pd.DataFrame({"source": genes[source], "target": genes[np.concatenate(targets)]})
+    return edges.assign(score=weight[order], signed_score=0.0)
+
+
+def _weights(candidates: pd.DataFrame) -> Float[np.ndarray, " edge"]:
     weight = pd.to_numeric(candidates["weight"], errors="coerce").to_numpy(dtype=np.float64)
     if not np.isfinite(weight).all():
         raise InputError(
@@ -54,15 +102,16 @@ def prior_network(candidates: pd.DataFrame) -> pd.DataFrame:
             f"{int((~np.isfinite(weight)).sum())} of {len(weight)} weights are no finite numbers.",
             "Give every edge a weight, 1 where nothing is known.",
         )
-    return _network(candidates, np.abs(weight), np.zeros(len(weight)))
+    return weight
 
 
 def correlation_network(
     expression: Float[np.ndarray, "cell gene"] | sparse.spmatrix | sparse.sparray,
     genes: Sequence[str],
     candidates: pd.DataFrame,
+    method: Literal["pearson", "spearman"] = "pearson",
 ) -> pd.DataFrame:
-    """Pearson correlation of source and target over cells.
+    """Correlation of source and target over cells.
 
     Parameters
     ----------
@@ -72,6 +121,8 @@ def correlation_network(
         Names of the columns.
     candidates
         Edges to score: ``source``, ``target``.
+    method
+        ``spearman`` correlates ranks, tied values sharing their mean rank.
 
     Returns
     -------
@@ -112,32 +163,46 @@ def correlation_network(
             "Drop edges of genes that were not measured.",
         )
     columns = sparse.csc_matrix(expression) if sparse.issparse(expression) else np.asarray(expression)
-
-    # number the sources and the targets on their own, so that blocks are full of candidates
-    sources, source_rank = np.unique(source, return_inverse=True)
-    targets, target_rank = np.unique(target, return_inverse=True)
-    correlation = np.zeros(len(candidates))
-    for first_source in range(0, len(sources), BLOCK):
-        in_sources = source_rank // BLOCK == first_source // BLOCK
-        left = _standardise(columns, sources[first_source : first_source + BLOCK])
-        for first_target in range(0, len(targets), BLOCK):
-            edges = np.flatnonzero(in_sources & (target_rank // BLOCK == first_target // BLOCK))
-            if len(edges):
-                right = _standardise(columns, targets[first_target : first_target + BLOCK])
-                block = left.T @ right
-                correlation[edges] = block[source_rank[edges] - first_source, target_rank[edges] - first_target]
-    correlation = np.clip(correlation, -1.0, 1.0)  # rounding may pass 1 by an ulp
+    correlation = correlate(columns, columns, source, target, method)
     return _network(candidates, np.abs(correlation), correlation)
 
 
+def correlate(
+    first: Float[np.ndarray, "cell source"] | sparse.csc_matrix,
+    then: Float[np.ndarray, "cell target"] | sparse.csc_matrix,
+    source: Int[np.ndarray, " edge"],
+    target: Int[np.ndarray, " edge"],
+    method: Literal["pearson", "spearman"] = "pearson",
+) -> Float[np.ndarray, " edge"]:
+    """Correlation of column ``source`` of ``first`` with column ``target`` of ``then``, for each edge."""
+    # number the sources and the targets on their own, so that blocks are full of candidates
+    sources, source_rank = np.unique(source, return_inverse=True)
+    targets, target_rank = np.unique(target, return_inverse=True)
+    correlation = np.zeros(len(source))
+    for first_source in range(0, len(sources), BLOCK):
+        in_sources = source_rank // BLOCK == first_source // BLOCK
+        left = _standardise(first, sources[first_source : first_source + BLOCK], method)
+        for first_target in range(0, len(targets), BLOCK):
+            edges = np.flatnonzero(in_sources & (target_rank // BLOCK == first_target // BLOCK))
+            if len(edges):
+                right = _standardise(then, targets[first_target : first_target + BLOCK], method)
+                block = left.T @ right
+                correlation[edges] = block[source_rank[edges] - first_source, target_rank[edges] - first_target]
+    return np.clip(correlation, -1.0, 1.0)  # rounding may pass 1 by an ulp
+
+
 def _standardise(
-    columns: Float[np.ndarray, "cell gene"] | sparse.csc_matrix, which: np.ndarray
+    columns: Float[np.ndarray, "cell gene"] | sparse.csc_matrix, which: np.ndarray, method: str
 ) -> Float[np.ndarray, "cell block"]:
-    """Columns centred and of unit length; constant columns become 0."""
+    """Columns, or their ranks, centred and of unit length; constant columns become 0."""
     block = columns[:, which]
     values = np.asarray(block if isinstance(block, np.ndarray) else block.toarray(), dtype=np.float64)
     if not np.isfinite(values).all():
         raise InputError("expression", "has values that are not finite.", "Remove NaN and infinite values.")
+    if method == "spearman":
+        from scipy import stats  # heavy
+
+        values = stats.rankdata(values, axis=0)
     centred = values - values.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     is_constant = length <= CONSTANT * np.sqrt(len(values)) * np.abs(values).max(axis=0, initial=0)

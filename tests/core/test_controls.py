@@ -3,11 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 
 from scmagnify_core.errors import InputError, MissingColumnError
 from scmagnify_core.methods import controls
-from scmagnify_core.methods.controls import correlation_network, prior_network, random_network
+from scmagnify_core.methods.controls import (
+    correlation_network,
+    prior_network,
+    random_network,
+    shuffled_prior_network,
+)
 
 
 @pytest.fixture
@@ -47,6 +52,16 @@ def test_correlation_network_equals_numpy(expression, convert, block, monkeypatc
     np.testing.assert_array_equal(got["score"], got["signed_score"].abs())
 
 
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
+def test_spearman_equals_scipy(expression, convert):
+    edges = candidates()
+    got = correlation_network(convert(expression), GENES, edges, method="spearman")
+    expected = np.nan_to_num(stats.spearmanr(np.delete(expression, 7, axis=1)).statistic)
+    expected = np.insert(np.insert(expected, 7, 0, axis=0), 7, 0, axis=1)  # constant
+    pairs = [expected[int(s[1:]), int(t[1:])] for s, t in zip(edges["source"], edges["target"], strict=True)]
+    np.testing.assert_allclose(got["signed_score"], pairs, atol=1e-12)
+
+
 def test_correlation_network_gives_zero_for_constant_genes(expression):
     got = correlation_network(expression, GENES, candidates())
     constant = (got["source"] == "g7") | (got["target"] == "g7")
@@ -80,6 +95,38 @@ def test_correlation_network_leaves_expression_alone(expression):
     np.testing.assert_array_equal(expression, before)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_shuffled_prior_keeps_degrees_and_weights_and_makes_no_self_pair(seed):
+    edges = candidates(250).query("source != target")
+    got = shuffled_prior_network(edges, seed)
+    assert not got.duplicated(["source", "target"]).any()
+    assert (got["source"] != got["target"]).all()
+    for end in ("source", "target"):
+        assert got[end].value_counts().to_dict() == edges[end].value_counts().to_dict()
+    for source, weights in got.groupby("source")["score"]:
+        assert sorted(weights) == sorted(edges.loc[edges["source"] == source, "weight"])
+
+
+def test_shuffled_prior_forgets_the_prior_and_ignores_row_order():
+    edges = candidates(250).query("source != target")
+    got = shuffled_prior_network(edges)
+    pd.testing.assert_frame_equal(got, shuffled_prior_network(edges[::-1]))
+    kept = len(got.merge(edges, on=["source", "target"])) / len(edges)
+    assert kept < 0.5  # some 250 of 870 pairs are in it by chance
+    assert not got.equals(shuffled_prior_network(edges, seed=1))
+
+
+def test_shuffled_prior_reaches_all_networks_alike_often():
+    """Two sources with two targets each, out of four: six networks of these degrees."""
+    edges = pd.DataFrame({"source": list("aabb"), "target": list("wxyz"), "weight": 1.0})
+    counts = pd.Series(
+        ["".join(sorted(got.loc[got["source"] == "a", "target"])) for got in
+         (shuffled_prior_network(edges, seed) for seed in range(600))]
+    ).value_counts()  # fmt: skip
+    assert len(counts) == 6
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
 def test_random_network_repeats_by_seed_and_ignores_row_order():
     edges = candidates()
     first = random_network(edges, seed=3)
@@ -93,7 +140,8 @@ def test_random_network_repeats_by_seed_and_ignores_row_order():
 
 def test_controls_accept_no_candidates(expression):
     none = candidates()[:0]
-    for got in (random_network(none), prior_network(none), correlation_network(expression, GENES, none)):
+    correlation = correlation_network(expression, GENES, none)
+    for got in (random_network(none), prior_network(none), shuffled_prior_network(none), correlation):
         assert got.columns.tolist() == ["source", "target", "score", "signed_score"]
         assert got.empty
 
@@ -126,6 +174,8 @@ def test_controls_refuse_incomplete_or_repeated_candidates():
         random_network(edges.drop(columns="target"))
     with pytest.raises(MissingColumnError, match=r"candidates\['weight'\]: is missing"):
         prior_network(edges.drop(columns="weight"))
+    with pytest.raises(MissingColumnError, match=r"candidates\['weight'\]: is missing"):
+        shuffled_prior_network(edges.drop(columns="weight"))
     with pytest.raises(InputError, match="1 edges occur more than once"):
         random_network(pd.concat([edges, edges.head(1)]))
     with pytest.raises(InputError, match="weights are no finite numbers"):

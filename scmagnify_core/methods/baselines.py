@@ -1,0 +1,231 @@
+"""Baselines: what simpler models make of the same candidate edges and the same lagged expression.
+
+Each takes the lagged expression of the TFs, the expression of the targets and the candidates, and returns ``source,
+target, score, signed_score, lag`` in the order of the prior. They share all that the Granger model is given, so that
+what separates it from them in a table of scores is the model alone.
+
+=====================  ================================================================================
+`lagged_correlation`   each TF alone, at its best lag
+`ridge`                all lags of all candidates of a target, linear, every coefficient kept small
+`group_lasso`          the same, with edges left out as wholes: the penalty of the Granger model
+`boosted_trees`        not linear: trees on the same features, as GRNBoost2 does it without lags
+=====================  ================================================================================
+
+What each costs is estimated before it starts (`work_of`), because time grows with candidates squared or cubed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from scmagnify_core.diffusion import standardize
+from scmagnify_core.errors import InputError
+from scmagnify_core.group_elastic_net import group_elastic_net
+from scmagnify_core.methods.controls import correlate
+from scmagnify_core.prior import PriorNetwork
+
+RIDGE_STRENGTHS = np.geomspace(1e-4, 10, 26)  # beside standardised features, whose inner products are 1
+GROUP_STRENGTHS = np.geomspace(0.5, 0.01, 8)  # of the strength at which nothing is left
+L1_RATIO = 0.5  # as in the Granger model
+HELD_OUT = 5  # every so manieth cell of a random order chooses the strength
+N_SWEEPS = 100  # of coordinate descent, for the estimate
+# A small, fixed number of trees: GRNBoost2 grows up to 5,000 at a tenth of this rate and stops each target when cells
+# left out of a tree gain no more, which ranks alike and takes ten times as long.
+N_TREES = 50
+TREES: Mapping[str, object] = {
+    "objective": "regression", "learning_rate": 0.1, "num_leaves": 8, "min_data_in_leaf": 20, "max_bin": 63,
+    "bagging_fraction": 0.9, "bagging_freq": 1, "feature_fraction": 0.5, "seed": 0, "deterministic": True,
+    "force_col_wise": True, "num_threads": 1, "verbosity": -1,
+}  # fmt: skip
+
+Lagged = Float[np.ndarray, "cell lag source"]
+Targets = Float[np.ndarray, "cell target"]
+
+
+def lagged_correlation(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
+    """Pearson correlation at the lag where its absolute value is largest."""
+    _refuse_others(lagged, targets, prior)
+    of_lags = [
+        correlate(lagged[:, lag], targets, prior.source_index, prior.target_index) for lag in range(lagged.shape[1])
+    ]
+    found = np.stack(of_lags)
+    best = np.abs(found).argmax(axis=0)
+    correlation = np.take_along_axis(found, best[None], axis=0)[0]
+    return _network(prior, np.abs(correlation), correlation, best + 1.0)
+
+
+def ridge(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
+    """Ridge regression of each target on all lags of its candidates; strength by generalised cross-validation.
+
+    An edge's score is the norm of its coefficients over lags, its sign that of their sum. A target that its candidates
+    do not explain gets a large strength, hence small scores.
+
+    Notes
+    -----
+    Minimises mean over cells of (y - x b)^2 + strength * |b|^2. From the eigenvectors of the inner products of the
+    features every strength costs nothing more. Memory is (lags x TFs)^2.
+
+    References
+    ----------
+    Golub, Heath and Wahba (1979), Technometrics 21, 215-223.
+    """
+    features, outcome = _prepare(lagged, targets, prior)
+    n_cells, n_lags, n_sources = features.shape
+    flat = features.reshape(n_cells, -1)
+    products = (flat.T @ flat / n_cells).reshape(n_lags, n_sources, n_lags, n_sources)
+    with_targets = (flat.T @ outcome / n_cells).reshape(n_lags, n_sources, -1)
+    coefficients = np.zeros((n_lags, prior.n_edges))
+    for target, edges in _edges_of_targets(prior):
+        own = prior.source_index[edges]
+        size = n_lags * len(own)
+        gram = products[:, own][:, :, :, own].reshape(size, size).astype(np.float64)
+        values, vectors = np.linalg.eigh(gram)
+        values = np.maximum(values, 0)
+        projected = vectors.T @ with_targets[:, own, target].reshape(size).astype(np.float64)
+        shrunk = 1 / (values + RIDGE_STRENGTHS[:, None])  # strength x eigenvector
+        total = float(np.mean(outcome[:, target].astype(np.float64) ** 2))
+        error = total - (projected**2 * (values + 2 * RIDGE_STRENGTHS[:, None]) * shrunk**2).sum(axis=1)
+        freedom = (values * shrunk).sum(axis=1) / n_cells
+        best = np.argmin(np.where(freedom < 1, error / np.maximum(1 - freedom, 1e-12) ** 2, np.inf))
+        coefficients[:, edges] = (vectors @ (projected * shrunk[best])).reshape(n_lags, -1)
+    return _of_coefficients(prior, coefficients)
+
+
+def group_lasso(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
+    """Group elastic net of each target; one strength for all, which predicts a fifth of the cells best.
+
+    That is the Granger model with coefficients that are the same in all cells (`scmagnify_core.group_elastic_net`), and
+    a strength that follows the data. Scores as for `ridge`; edges that are left out score 0.
+    """
+    features, outcome = _prepare(lagged, targets, prior)
+    order = np.random.default_rng(0).permutation(len(features))
+    is_held_out = np.zeros(len(features), dtype=bool)
+    is_held_out[order[::HELD_OUT]] = True
+    train, test = features[~is_held_out], features[is_held_out].reshape(is_held_out.sum(), -1)
+
+    def fit(cells: Lagged, expected: Targets, strength: float, tolerance: float) -> Float[np.ndarray, "lag edge"]:
+        ends = prior.source_index, prior.target_index
+        return group_elastic_net(cells, expected, *ends, strength, L1_RATIO, tolerance)
+
+    flat = train.reshape(len(train), -1)
+    slopes = (flat.T @ outcome[~is_held_out] / len(flat)).reshape(*lagged.shape[1:], -1)
+    largest = 2 * np.linalg.norm(slopes[:, prior.source_index, prior.target_index], axis=0).max(initial=0)
+    best, least = largest, np.inf
+    for strength in largest * GROUP_STRENGTHS:
+        coefficients = fit(train, outcome[~is_held_out], strength, 1e-3)
+        dense = np.zeros(slopes.shape, dtype=np.float32)
+        dense[:, prior.source_index, prior.target_index] = coefficients
+        predicted = test @ dense.reshape(-1, dense.shape[-1])
+        error = float(np.square(outcome[is_held_out] - predicted).sum(dtype=np.float64))
+        if error > least:  # weaker penalties only predict worse, and take longest
+            break
+        best, least = strength, error
+    return _of_coefficients(prior, fit(features, outcome, best, 1e-4).astype(np.float64))
+
+
+def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
+    """Stochastic gradient boosting of each target on all lags of its candidates.
+
+    An edge's score is what its lags take off the squared error over all trees, per cell; trees say nothing of signs.
+    The same on every run: one thread, one seed. The order of genes decides which features a tree is offered.
+
+    Raises
+    ------
+    InputError
+        LightGBM does not load: its wheel leaves OpenMP to the system.
+
+    References
+    ----------
+    Moerman et al. (2019), Bioinformatics 35, 2159-2161 (GRNBoost2); Ke et al. (2017), NeurIPS (LightGBM).
+    """
+    try:
+        import lightgbm
+    except (ImportError, OSError) as error:
+        remedy = "Install OpenMP: `apt-get install libgomp1`, or `brew install libomp`."
+        raise InputError("boosted_trees", f"LightGBM does not load ({error}).", remedy) from error
+    features, outcome = _prepare(lagged, targets, prior)
+    n_cells, n_lags, _ = features.shape
+    gains = np.zeros((n_lags, prior.n_edges))
+    for target, edges in _edges_of_targets(prior):
+        own = np.ascontiguousarray(features[:, :, prior.source_index[edges]].reshape(n_cells, -1))
+        data = lightgbm.Dataset(own, np.ascontiguousarray(outcome[:, target]), params=dict(TREES))
+        model = lightgbm.train(dict(TREES), data, num_boost_round=N_TREES)
+        gains[:, edges] = model.feature_importance("gain").reshape(n_lags, -1) / n_cells
+    total = gains.sum(axis=0)
+    return _network(prior, total, np.zeros_like(total), _mean_lag(gains))
+
+
+BASELINES: Mapping[str, Callable[[Lagged, Targets, PriorNetwork], pd.DataFrame]] = {
+    "lagged_correlation": lagged_correlation,
+    "ridge": ridge,
+    "group_lasso": group_lasso,
+    "boosted_trees": boosted_trees,
+}
+
+
+def work_of(n_cells: int, n_lags: int, prior: PriorNetwork) -> dict[str, float]:
+    """Multiplications that each baseline takes, to the order of magnitude; a core makes some 1e10 a second."""
+    n_sources, n_targets = len(prior.sources), len(prior.targets)
+    per_target = n_lags * np.bincount(prior.target_index, minlength=n_targets).astype(np.float64)
+    products = float(n_cells) * n_lags * n_sources * (n_lags * n_sources + n_targets)
+    descent = N_SWEEPS * (per_target**2).sum()
+    return {
+        "lagged_correlation": float(n_cells) * n_lags * n_sources * n_targets,
+        "ridge": products + 10 * (per_target**3).sum(),
+        "group_lasso": (len(GROUP_STRENGTHS) + 1) * (products + descent),
+        "boosted_trees": 60.0 * N_TREES * n_cells * per_target.sum(),
+    }
+
+
+def _prepare(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> tuple[Lagged, Targets]:
+    """Features and outcomes, standardised."""
+    _refuse_others(lagged, targets, prior)
+    return lagged, standardize(targets)
+
+
+def _refuse_others(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> None:
+    """Refuse inputs that do not belong together.
+
+    Raises
+    ------
+    InputError
+        They are not of the same cells, or not of the genes of the prior.
+    """
+    found = (len(lagged), lagged.shape[2], len(targets), targets.shape[1])
+    if found != (len(targets), len(prior.sources), len(targets), len(prior.targets)):
+        raise InputError(
+            "lagged expression",
+            f"has {len(lagged)} cells and {lagged.shape[2]} TFs beside {len(targets)} cells and {targets.shape[1]} "
+            f"targets, for a prior of {len(prior.sources)} TFs and {len(prior.targets)} targets.",
+            "Make the diffusion operators from this data set and prior.",
+        )
+
+
+def _edges_of_targets(prior: PriorNetwork) -> Iterator[tuple[int, slice]]:
+    """Each target that has candidates, and where they are."""
+    bounds = np.searchsorted(prior.target_index, np.arange(len(prior.targets) + 1))
+    for target in np.flatnonzero(np.diff(bounds)):
+        yield int(target), slice(int(bounds[target]), int(bounds[target + 1]))
+
+
+def _of_coefficients(prior: PriorNetwork, coefficients: Float[np.ndarray, "lag edge"]) -> pd.DataFrame:
+    score = np.linalg.norm(coefficients, axis=0)
+    return _network(prior, score, score * np.sign(coefficients.sum(axis=0)), _mean_lag(np.abs(coefficients)))
+
+
+def _mean_lag(size: Float[np.ndarray, "lag edge"]) -> Float[np.ndarray, " edge"]:
+    """Mean lag, weighted by size; NaN where all are 0."""
+    total = size.sum(axis=0)
+    return np.divide(np.arange(1, len(size) + 1) @ size, total, out=np.full_like(total, np.nan), where=total > 0)
+
+
+def _network(
+    prior: PriorNetwork,
+    score: Float[np.ndarray, " edge"],
+    signed_score: Float[np.ndarray, " edge"],
+    lag: Float[np.ndarray, " edge"] | Int[np.ndarray, " edge"],
+) -> pd.DataFrame:
+    edges = prior.to_table()[["source", "target"]]
+    return edges.assign(score=score, signed_score=signed_score, lag=lag)
