@@ -6,7 +6,7 @@ files. Files are h5mu and safetensors, never pickle. Storage itself is the lakeh
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import pandas as pd
 from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
+from scmagnify_core.methods.granger.backbone import BackboneReport
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network
@@ -68,6 +69,7 @@ def _encode_model(value: TrainingResult, folder: Path) -> Encoded:
         "seed": value.seed,
         "best_epoch": value.best_epoch,
         "stopped_by": value.stopped_by,
+        "backbone": None if value.backbone is None else asdict(value.backbone),
     }
     # Its hash tells whether the model is the same: device and run time stay out, and the metadata is one entry,
     # because safetensors writes several in random order.
@@ -90,6 +92,7 @@ def _decode_model(stored: Stored) -> TrainingResult:
         device="stored",
         runtime_s=float("nan"),
         config=GrangerConfig.model_validate(about["config"]),
+        backbone=None if about["backbone"] is None else BackboneReport(**about["backbone"]),
     )
 
 

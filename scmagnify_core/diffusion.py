@@ -11,6 +11,11 @@ Decisions
   and nearly all cells in one strongly connected component (measured); it is kept for comparison.
 * A cell without ancestors is a root. It stands for its own past (T[c, c] = 1): an empty row would tell every
   descendant that the TF was at its mean there.
+* A lag is a length of pseudotime. Steps on the graph become shorter with more cells (.051 to .038 of the trajectory
+  from 750 to 6,000 cells, measured), so that "lag 3" would mean something else after down-sampling. The number of
+  steps that a lag takes is therefore chosen so that the median cell has gone back that far, and values between two
+  numbers of steps are interpolated. It is one number for all cells: a number for each cell passes the error of its
+  pseudotime on to its past, and recovered less. ``lag_step=None`` is the published rule, a step a lag.
 * Lagged inputs are standardised again after diffusion: averaging shrinks them with the lag (standard deviation .61 at
   lag 1, .45 at lag 5, measured), and coefficients of different lags would not be comparable.
 * Above 20,000 cells neighbours come from an inverted file (faiss): k-means cells of which the nearest 32 are searched.
@@ -23,7 +28,7 @@ Decisions
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +43,7 @@ from scmagnify_core.dataset import Dataset
 from scmagnify_core.errors import InputError
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget, show_bytes
 
+MIN_STEP = 1e-3  # of a lag: a step that leads the median cell less far back leads nowhere
 CLIP = 5.0  # standard deviations; expression beyond it is treated as an outlier
 EXACT_NEIGHBORS_LIMIT = 20_000  # cells up to which all distances are computed
 N_PROBES = 32  # k-means cells that are searched for a cell's neighbours
@@ -57,6 +63,10 @@ class DiffusionConfig(BaseModel):
     acyclic: Literal["strict", "two_cycles"] = Field(
         "strict", description="`strict`: edges go forward in pseudotime; `two_cycles`: the published rule."
     )
+    lag_step: float | None = Field(
+        0.05, gt=0, le=0.5, description="Length of a lag, as a share of the range of pseudotime; none: a lag is a step "
+        "on the graph (published), which becomes shorter with more cells.",
+    )  # fmt: skip
     standardize_lagged: bool = Field(True, description="Standardise each lagged TF again after diffusion.")
 
 
@@ -64,12 +74,14 @@ class DiffusionConfig(BaseModel):
 class DiffusionOperators:
     """The transition and the lagged expression of the TFs.
 
-    ``lagged[n, k, p]`` is the expression of TF p that reaches cell n over k + 1 steps, in standard deviations.
+    ``lagged[n, k, p]`` is the expression of TF p that reaches cell n over k + 1 lags, in standard deviations;
+    ``n_steps[k]`` the number of steps on the graph that these lags take.
     """
 
     transition: sparse.csr_matrix
     lagged: Float[np.ndarray, "cell lag source"]
     sources: tuple[str, ...]
+    n_steps: tuple[float, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write as safetensors, from where the arrays lie; :meth:`load` reads it back."""
@@ -81,7 +93,9 @@ class DiffusionOperators:
             "transition.indptr": self.transition.indptr.astype(np.int64),
             "lagged": np.ascontiguousarray(self.lagged),
         }
-        save_file(arrays, path, metadata={"sources": json.dumps(self.sources)})
+        # One entry, because safetensors writes several in random order, and the file's hash is the result's version.
+        about = json.dumps({"sources": self.sources, "n_steps": self.n_steps})
+        save_file(arrays, path, metadata={"about": about})
 
     @classmethod
     def load(cls, path: Path) -> "DiffusionOperators":
@@ -92,8 +106,9 @@ class DiffusionOperators:
         with safe_open(path, framework="pt") as file:
             lagged = file.get_tensor("lagged").numpy()
             parts = tuple(file.get_tensor(f"transition.{part}").numpy() for part in ("data", "indices", "indptr"))
-            sources = tuple(json.loads(file.metadata()["sources"]))
-        return cls(sparse.csr_matrix(parts, shape=(len(lagged), len(lagged))), lagged, sources)
+            about = json.loads(file.metadata()["about"])
+        transition = sparse.csr_matrix(parts, shape=(len(lagged), len(lagged)))
+        return cls(transition, lagged, tuple(about["sources"]), tuple(about["n_steps"]))
 
     @property
     def n_roots(self) -> int:
@@ -301,23 +316,45 @@ def standardize(
     return result
 
 
+def steps_of_lags(
+    transition: sparse.csr_matrix, pseudotime: Float[np.ndarray, " cell"], n_lags: int, lag_step: float | None
+) -> Float[np.ndarray, " lag"]:
+    """Steps on the graph until the median cell has gone back 1, 2, ... lags; not whole numbers, and at least 1.
+
+    Where the past of most cells ends before (at a root), the last step that still led back counts.
+    """
+    if lag_step is None:
+        return np.arange(1, n_lags + 1, dtype=np.float64)
+    aims = lag_step * float(np.ptp(pseudotime)) * np.arange(1, n_lags + 1)
+    reached, ages = np.asarray(pseudotime, dtype=np.float64), [0.0]
+    while ages[-1] < aims[-1]:
+        reached = transition @ reached
+        age = float(np.median(pseudotime - reached))
+        if age - ages[-1] < MIN_STEP * aims[0]:
+            break
+        ages.append(age)
+    return np.maximum(np.interp(aims, ages, np.arange(len(ages))), 1.0)
+
+
 def lagged_expression(
     transition: sparse.csr_matrix,
     values: Float[np.ndarray, "cell source"],
-    n_lags: int,
+    n_steps: Sequence[float] | np.ndarray,
     *,
     standardize_lagged: bool = True,
     progress: Callable[[int, int], None] | None = None,
     order: Int[np.ndarray, " cell"] | None = None,
     file_block: int | None = None,
 ) -> Float[np.ndarray, "cell lag source"]:
-    """T X, T^2 X, ..., T^K X by repeated sparse products; ``values`` are standardised first.
+    """T^s X for each number of steps s by repeated sparse products; ``values`` are standardised first.
 
-    Cost is K x nnz(T) x P multiplications. Memory is that of the result, of three blocks of 32 columns and, with an
+    Cost is max(s) x nnz(T) x P multiplications. Memory is that of the result, of four blocks of 32 columns and, with an
     ``order``, of another transition.
 
     Parameters
     ----------
+    n_steps
+        Of each lag, ascending, at least 1; between two whole numbers T^s X is interpolated.
     progress
         Called with the number of TFs that are done, and that of all.
     order
@@ -328,6 +365,7 @@ def lagged_expression(
         vanishes with the array. It is written in passes for so many TFs each, whose lags are in memory meanwhile.
     """
     n_cells, n_sources = values.shape
+    n_lags = len(n_steps)
     shape = (n_cells, n_lags, n_sources)
     if file_block is not None:
         with tempfile.TemporaryFile(prefix="scmagnify-lagged-") as file:
@@ -348,9 +386,14 @@ def lagged_expression(
             columns = slice(first, min(first + BLOCK_SOURCES, written.stop))
             current = standardize(values[:, columns])
             current = current if order is None else current[order]
-            for lag in range(n_lags):
-                current = steps @ current
-                found = current if order is None else current[place]
+            n_done = 0
+            for lag, asked in enumerate(n_steps):
+                while n_done < asked:
+                    before, current = current, steps @ current
+                    n_done += 1
+                share = 1 - (n_done - float(asked))
+                found = current if share == 1 else share * current + (1 - share) * before
+                found = found if order is None else found[place]
                 target = part[:, lag, columns.start - start : columns.stop - start]
                 if standardize_lagged:
                     standardize(found, out=target)
@@ -404,8 +447,8 @@ def plan_memory(
     fixed = used + transition + expression
     graphs = used + max(build, turned)
     fixed += (
-        3 * min(n_sources, BLOCK_SOURCES) * column
-    )  # a block before and after a step, and the copy of its columns
+        4 * min(n_sources, BLOCK_SOURCES) * column
+    )  # a block before and after a step, between the two, and the copy of its columns
     needed = max(graphs, fixed + lagged)
     if needed <= budget:
         return MemoryPlan(needed, budget, None)
@@ -452,9 +495,10 @@ def diffusion_operators(
         graph = cell_graph(dataset.rna.obsm["X_pca"][:, : config.n_components], config.n_neighbors)
     transition = transition_matrix(graph, dataset.pseudotime, config.acyclic)
     del graph
+    n_steps = steps_of_lags(transition, dataset.pseudotime, n_lags, config.lag_step)
     lagged = lagged_expression(
-        transition, dataset.expression(sources), n_lags,
+        transition, dataset.expression(sources), n_steps,
         standardize_lagged=config.standardize_lagged, progress=progress, file_block=plan.file_block,
         order=np.argsort(dataset.pseudotime, kind="stable"),
     )  # fmt: skip
-    return DiffusionOperators(transition, lagged, tuple(sources))
+    return DiffusionOperators(transition, lagged, tuple(sources), tuple(n_steps.tolist()))

@@ -1,17 +1,22 @@
-"""Group elastic net: a linear model per target whose candidate edges enter as wholes, with all their lags, or not at all.
+"""Group elastic net: a linear model per target whose candidate edges enter with all their lags, or not at all.
 
 For one target with candidate TFs e, lagged expression x and coefficients b[lag, e] it minimises
 
-    mean over cells of (y - sum_e sum_lag b[lag, e] x[lag, e])^2 + strength * sum_e ((1 - a) |b[:, e]|_2 + a |b[:, e]|_1).
+    mean over cells of (y - sum_e sum_lag b[lag, e] x[lag, e])^2
+        + strength * sum_e ((1 - a) |b[:, e]|_2 + a |b[:, e]|_1).
 
-The penalty is that of the Granger model with coefficients that are the same in all cells; this is the best such model.
+The penalty is that of the Granger model with coefficients that are the same in all cells. Its zeros are exact.
 
 Decisions
 ---------
-* Cells enter through the matrix of inner products of the lagged TFs alone, made once for all targets. Time then follows
-  candidate edges, not cells.
+* Cells enter through the matrix of inner products of the lagged TFs alone, made once for all targets and strengths.
+  Time then follows candidate edges, not cells.
 * Coordinate descent over edges, with a few proximal steps on the lags of each, which are strongly correlated.
+* A path goes from strong to weak penalties, each starting from the solution before it.
 """
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -30,7 +35,24 @@ def group_elastic_net(
     tolerance: float = 1e-4,
     max_sweeps: int = 1000,
 ) -> Float[np.ndarray, "lag edge"]:
-    """Coefficients of each candidate edge.
+    """Coefficients of each candidate edge: :func:`group_elastic_net_path` of a single strength."""
+    strengths = (strength,)
+    return group_elastic_net_path(
+        features, targets, source_index, target_index, strengths, l1_ratio, tolerance, max_sweeps
+    )[0]
+
+
+def group_elastic_net_path(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    source_index: Int[np.ndarray, " edge"],
+    target_index: Int[np.ndarray, " edge"],
+    strengths: Sequence[float],
+    l1_ratio: float,
+    tolerance: float = 1e-4,
+    max_sweeps: int = 1000,
+) -> Float[np.ndarray, "strength lag edge"]:
+    """Coefficients of each candidate edge at each strength.
 
     Parameters
     ----------
@@ -38,6 +60,8 @@ def group_elastic_net(
         Standardised; there is no intercept.
     source_index, target_index
         TF and target of each candidate edge, sorted by target.
+    strengths
+        Best in descending order: each solution is the start of the next.
     tolerance
         A target is done when a sweep over its edges changes no coefficient by more than this.
 
@@ -53,18 +77,37 @@ def group_elastic_net(
     flat = features.reshape(n_cells, -1)
     products = (flat.T @ flat / n_cells).reshape(n_lags, n_sources, n_lags, n_sources)
     with_targets = (flat.T @ targets / n_cells).reshape(n_lags, n_sources, -1)
-    coefficients = np.zeros((len(source_index), n_lags), dtype=np.float64)
+    found = np.zeros((len(strengths), n_lags, len(source_index)), dtype=np.float32)
     bounds = np.searchsorted(target_index, np.arange(targets.shape[1] + 1))
-    for target, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for target, (start, stop) in enumerate(pairwise(bounds)):
         sources = source_index[start:stop]
         # Edge-major: the lags of an edge are neighbours.
         gram = products[:, sources][:, :, :, sources].transpose(1, 0, 3, 2).reshape(2 * [len(sources) * n_lags])
-        target_products = with_targets[:, sources, target].T.reshape(-1)
-        _descend(
-            np.ascontiguousarray(gram, dtype=np.float64), target_products.astype(np.float64),
-            coefficients[start:stop], strength, l1_ratio, tolerance, max_sweeps,
-        )  # fmt: skip
-    return coefficients.T.astype(np.float32)
+        gram = np.ascontiguousarray(gram, dtype=np.float64)
+        target_products = with_targets[:, sources, target].T.reshape(-1).astype(np.float64)
+        coefficients = np.zeros((len(sources), n_lags))
+        for step, strength in enumerate(strengths):
+            _descend(gram, target_products, coefficients, float(strength), l1_ratio, tolerance, max_sweeps)
+            found[step, :, start:stop] = coefficients.T
+    return found
+
+
+def predict(
+    features: Float[np.ndarray, "cell lag source"],
+    coefficients: Float[np.ndarray, "lag edge"],
+    source_index: Int[np.ndarray, " edge"],
+    target_index: Int[np.ndarray, " edge"],
+    n_targets: int,
+) -> Float[np.ndarray, "cell target"]:
+    """What coefficients make of lagged TFs: the contributions of a target's edges, summed over lags."""
+    from scipy import sparse
+
+    predicted = np.zeros((len(features), n_targets), dtype=np.float32)
+    shape = (n_targets, features.shape[2])
+    for lag, values in enumerate(coefficients):
+        matrix = sparse.csr_matrix((values, (target_index, source_index)), shape=shape)
+        predicted += (matrix @ features[:, lag].T).T
+    return predicted
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -5,9 +5,12 @@ tensor is made on request. Reading a model's coefficients off its cells belongs 
 
 Decisions
 ---------
-* The score of an edge is its strength: the largest median absolute coefficient over lags (published).
-* The signed score is the weight at the lag where it is largest in absolute value. The published maximum over signed
-  lags gives a repressor its *least* negative lag and recovers 16-35 % of repressors (measured).
+* The score of an edge is the absolute sum of its weights over lags: its total effect. Neighbouring lags are strongly
+  correlated and share an effect between them, so that the largest of them alone is too small (``docs/accuracy.md``).
+  ``score='peak'`` is the published one, the largest median absolute coefficient over lags.
+* The signed score is that sum, or for ``peak`` the weight at the lag where it is largest in absolute value. The
+  published maximum over signed lags gives a repressor its *least* negative lag and recovers 16-35 % of repressors
+  (measured).
 * The estimated lag averages lags by absolute coefficients; ``lag_weights='signed'`` is the published formula, in
   which lags of opposite sign cancel.
 """
@@ -34,6 +37,9 @@ class NetworkConfig(BaseModel):
         None, gt=0, description="Set coefficients to 0 whose coefficient of variation over cells is not below this "
         "(published: 0.2, which drops half of the true edges on planted data)."
     )  # fmt: skip
+    score: Literal["total", "peak"] = Field(
+        "total", description="Strength of an edge: its effect summed over lags, or at its strongest lag (published)."
+    )
     top_fraction: float = Field(
         0.1, gt=0, le=1, description="Share of the candidate edges that counts as the top of the ranking."
     )
@@ -142,12 +148,14 @@ class Network:
             keep = self.cv < max_cv
         return replace(self, weight=np.where(keep, self.weight, 0), magnitude=np.where(keep, self.magnitude, 0))
 
-    def score(self) -> Float[np.ndarray, " edge"]:
-        """Strength of each edge: the largest magnitude over lags."""
-        return self.magnitude.max(axis=0)
+    def score(self, kind: Literal["total", "peak"] = "total") -> Float[np.ndarray, " edge"]:
+        """Strength of each edge: its absolute total weight, or the largest magnitude over lags."""
+        return np.abs(self.weight.sum(axis=0)) if kind == "total" else self.magnitude.max(axis=0)
 
-    def signed_score(self) -> Float[np.ndarray, " edge"]:
-        """Weight of each edge at the lag where it is largest in absolute value."""
+    def signed_score(self, kind: Literal["total", "peak"] = "total") -> Float[np.ndarray, " edge"]:
+        """Total weight of each edge, or that at the lag where it is largest in absolute value."""
+        if kind == "total":
+            return self.weight.sum(axis=0)
         peak = np.abs(self.weight).argmax(axis=0)
         return np.take_along_axis(self.weight, peak[None], axis=0)[0]
 
@@ -225,13 +233,13 @@ def aggregate_seeds(networks: dict[int, Network], config: NetworkConfig | None =
         magnitude=np.median(np.stack([network.magnitude for network in filtered]), axis=0),
         cv=cv,
     )
-    scores = np.stack([network.score() for network in filtered])
-    signs = np.sign(np.stack([network.signed_score() for network in filtered]))
+    scores = np.stack([network.score(config.score) for network in filtered])
+    signs = np.sign(np.stack([network.signed_score(config.score) for network in filtered]))
     tops = np.stack([top_edges(score, config.top_fraction) for score in scores])
 
     edges = median.edge_names()
-    edges["score"] = median.score()
-    edges["signed_score"] = median.signed_score()
+    edges["score"] = median.score(config.score)
+    edges["signed_score"] = median.signed_score(config.score)
     edges["lag"] = median.estimated_lag(config.lag_weights)
     edges["peak_lag"] = (median.magnitude.argmax(axis=0) + 1).astype(np.int16)
     edges["n_seeds"] = np.int16(len(seeds))

@@ -1,5 +1,7 @@
 """Networks: of each seed, and aggregated over seeds."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from scmagnify_assets.declare import asset
@@ -7,7 +9,9 @@ from scmagnify_assets.describe import figure_metadata, table_preview
 from scmagnify_assets.partitions import split_key
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
+from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
+from scmagnify_core.edge_tests import edge_pvalues, with_pvalues
 from scmagnify_core.errors import InputError
 from scmagnify_core.memory import check_fits, resolve_budget
 from scmagnify_core.methods.granger.result import TrainingResult
@@ -47,9 +51,14 @@ def seed_network(
     ins={"seed_network": dg.AssetIn(partition_mapping=dg.MultiToSingleDimensionPartitionMapping("dataset"))},
 )
 def multiscale_network(
-    context: dg.AssetExecutionContext, seed_network: dict[int, Network], specs: Specs
+    context: dg.AssetExecutionContext,
+    seed_network: dict[int, Network],
+    dataset: Dataset,
+    prior_network: PriorNetwork,
+    diffusion_operators: DiffusionOperators,
+    specs: Specs,
 ) -> MultiscaleNetwork:
-    """The K x P x Q network over all seeds, the ranked edges, and how far the seeds agree."""
+    """The K x P x Q network over all seeds, the ranked and tested edges, and how far the seeds agree."""
     spec = specs.get(context.partition_key)
     missing = sorted(set(range(spec.seeds)) - set(seed_network))
     if missing:
@@ -58,12 +67,18 @@ def multiscale_network(
             f"Materialize them, or run everything: scmagnify run {context.partition_key} --seeds {spec.seeds}",
         )  # fmt: skip
     value = aggregate_seeds({seed: seed_network[seed] for seed in range(spec.seeds)}, spec.network)
+    pvalue = edge_pvalues(
+        diffusion_operators.lagged, dataset.expression(prior_network.targets), dataset.pseudotime,
+        dataset.labels("lineage"), prior_network,
+    )  # fmt: skip
+    value = replace(value, edges=with_pvalues(value.edges, prior_network, pvalue))
     top = value.edges.sort_values("rank").head(10)
     context.add_output_metadata(
         {
             "n_edges": value.network.n_edges,
             "n_selected": int(value.edges["is_selected"].sum()),
             "n_seeds": spec.seeds,
+            "n_below_5_percent_fdr": int((value.edges["padj"] < 0.05).sum()),
             "jaccard_of_seeds": float(value.agreement["jaccard"].mean()) if len(value.agreement) else 1.0,
             "top_edges": table_preview(top[["source", "target", "score", "signed_score", "lag", "stability"]]),
             "figure": figure_metadata(plot_network(value.edges)),

@@ -6,7 +6,7 @@ A TF never regulates itself here: its own past predicts it trivially, which is n
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,14 @@ class PriorNetwork:
         dense = np.zeros((len(self.sources), len(self.targets)), dtype=bool)
         dense[self.source_index, self.target_index] = True
         return dense
+
+    def subset(self, edges: Bool[np.ndarray, " edge"]) -> "PriorNetwork":
+        """Some of the edges, over the same TFs and targets."""
+        evidence = self.evidence[edges].reset_index(drop=True)
+        return replace(
+            self, source_index=self.source_index[edges], target_index=self.target_index[edges],
+            weight=self.weight[edges], evidence=evidence,
+        )  # fmt: skip
 
     def to_table(self) -> pd.DataFrame:
         """Body of the ``prior_network`` table."""

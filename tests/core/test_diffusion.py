@@ -20,6 +20,7 @@ from scmagnify_core.diffusion import (
     lagged_expression,
     plan_memory,
     standardize,
+    steps_of_lags,
     transition_matrix,
 )
 from scmagnify_core.errors import InputError
@@ -115,7 +116,9 @@ def test_lagged_expression_equals_powers_of_the_transition(cells):
     transition = transition_matrix(cell_graph(coordinates, 7), time)
     values = np.random.default_rng(2).gamma(1.0, size=(120, 4)).astype(np.float32)
     seen = []
-    lagged = lagged_expression(transition, values, 3, standardize_lagged=False, progress=lambda *n: seen.append(n))
+    lagged = lagged_expression(
+        transition, values, (1, 2, 3), standardize_lagged=False, progress=lambda *n: seen.append(n)
+    )
     scaled = np.clip((values - values.mean(0)) / values.std(0), -5, 5)
     dense = transition.toarray().astype(float)
     for lag in range(3):
@@ -128,9 +131,9 @@ def test_standardised_lags_have_unit_spread(cells):
     coordinates, time = cells
     transition = transition_matrix(cell_graph(coordinates, 7), time)
     values = np.random.default_rng(2).standard_normal((120, 4)).astype(np.float32)
-    plain = lagged_expression(transition, values, 4, standardize_lagged=False)
+    plain = lagged_expression(transition, values, (1, 2, 3, 4), standardize_lagged=False)
     assert plain[:, 3].std(axis=0).mean() < plain[:, 0].std(axis=0).mean()  # diffusion shrinks
-    np.testing.assert_allclose(lagged_expression(transition, values, 4).std(axis=0), 1, atol=1e-3)
+    np.testing.assert_allclose(lagged_expression(transition, values, (1, 2, 3, 4)).std(axis=0), 1, atol=1e-3)
 
 
 def test_standardize_clips_and_zeroes_constant_genes():
@@ -210,9 +213,9 @@ def test_lagged_expression_in_a_file_is_the_same_to_the_bit(cells, small_blocks)
     coordinates, time = cells
     transition = transition_matrix(cell_graph(coordinates, 7), time)
     values = np.random.default_rng(2).gamma(1.0, size=(120, 10)).astype(np.float32)
-    held = lagged_expression(transition, values, 3)
+    held = lagged_expression(transition, values, (1, 2, 3))
     for file_block in (3, 6, 12):
-        mapped = lagged_expression(transition, values, 3, file_block=file_block)
+        mapped = lagged_expression(transition, values, (1, 2, 3), file_block=file_block)
         assert isinstance(mapped, np.memmap)
         np.testing.assert_array_equal(mapped, held)
     batch = torch.tensor([0, 119, 5])
@@ -227,7 +230,7 @@ def test_the_order_of_work_does_not_change_a_bit(cells, small_blocks):
     values = np.random.default_rng(2).gamma(1.0, size=(120, 10)).astype(np.float32)
     for standardized in (True, False):
         sorted_, plain = (
-            lagged_expression(transition, values, 3, order=order, standardize_lagged=standardized)
+            lagged_expression(transition, values, (1, 2, 3), order=order, standardize_lagged=standardized)
             for order in (np.argsort(time), None)
         )
         np.testing.assert_array_equal(sorted_, plain)
@@ -401,3 +404,42 @@ def test_the_estimated_peak_is_kept(tight):
     peak, estimated, in_memory = done.stdout.split()
     assert (in_memory == "True") == (not tight)
     assert 0.5 * int(estimated) < int(peak) < int(estimated) + 20e6, (peak, estimated)
+
+
+def test_a_lag_is_the_same_length_of_pseudotime_whatever_the_number_of_cells():
+    rng = np.random.default_rng(0)
+    time = rng.random(1600)
+    coordinates = np.c_[3 * time, rng.normal(scale=0.2, size=(1600, 2))]
+    reached = []
+    for n_cells in (1600, 400):
+        own = time[:n_cells]
+        transition = transition_matrix(cell_graph(coordinates[:n_cells], 10), own)
+        steps = steps_of_lags(transition, own, 4, 0.06)
+        assert (np.diff(steps) > 0).all()
+        lagged = lagged_expression(transition, own[:, None].astype("f4"), steps, standardize_lagged=False)
+        back = (own - own.mean())[:, None] / own.std() - lagged[:, :, 0]
+        reached.append(np.median(back, axis=0) * own.std())
+        if n_cells == 1600:
+            hop = np.median(own - transition @ own)
+            assert hop < 0.06
+    np.testing.assert_allclose(reached[0], 0.06 * np.arange(1, 5), atol=0.008)
+    np.testing.assert_allclose(reached[0], reached[1], atol=0.012)
+
+
+def test_the_published_lag_is_a_step_and_a_lag_is_never_less_than_one(cells):
+    coordinates, time = cells
+    transition = transition_matrix(cell_graph(coordinates, 7), time)
+    np.testing.assert_array_equal(steps_of_lags(transition, time, 3, None), [1, 2, 3])
+    assert (steps_of_lags(transition, time, 3, 1e-6) == 1).all()
+    far = steps_of_lags(transition, time, 3, 0.5)  # beyond the start of most cells' past
+    assert np.isfinite(far).all()
+
+
+def test_between_two_numbers_of_steps_expression_is_interpolated(cells):
+    coordinates, time = cells
+    transition = transition_matrix(cell_graph(coordinates, 7), time)
+    values = np.random.default_rng(2).gamma(1.0, size=(120, 4)).astype(np.float32)
+    whole = lagged_expression(transition, values, (1, 2, 3, 4), standardize_lagged=False)
+    found = lagged_expression(transition, values, (1.25, 3.5), standardize_lagged=False)
+    np.testing.assert_allclose(found[:, 0], 0.75 * whole[:, 0] + 0.25 * whole[:, 1], atol=1e-5)
+    np.testing.assert_allclose(found[:, 1], 0.5 * whole[:, 2] + 0.5 * whole[:, 3], atol=1e-5)

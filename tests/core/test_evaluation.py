@@ -7,10 +7,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 from scmagnify_core.errors import InputError, MissingColumnError
-from scmagnify_core.evaluation import match_names, score_network
+from scmagnify_core.evaluation import (
+    _chance,
+    _weighted_scores,
+    average_precision,
+    early_hits,
+    match_names,
+    score_network,
+)
 from scmagnify_core.tables import TABLES
 
 GENES = [f"g{i}" for i in range(12)]
@@ -74,7 +81,7 @@ def test_score_network_epr_equals_the_mean_over_all_tie_breaks():
 def test_score_network_counts_every_row_of_its_table():
     edges, truth = planted()
     scores = score_network(edges, truth, genes=GENES, method="random")
-    TABLES["network_scores"].validate(scores)
+    TABLES["network_scores"].validate(scores.assign(preset="published", runtime_s=1.0))
     assert scores["method"].tolist() == ["random"]
 
 
@@ -151,6 +158,153 @@ def test_score_network_gives_one_row_per_kind_and_says_which_it_left_out():
     assert "truth 'far' has no edge in the universe" in scores.attrs["notes"][0]
 
 
+# ---------------------------------------------------------------- variants
+
+
+def whole(pairs, edges, truth, missing):
+    """Scores and labels over given pairs; ``missing`` for those without a prediction."""
+    score = {(s, t): v for s, t, v in edges[["source", "target", "score"]].itertuples(index=False)}
+    true = set(truth[["source", "target"]].itertuples(index=False, name=None))
+    return np.array([score.get(p, missing) for p in pairs]), np.array([p in true for p in pairs])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_score_network_deepsem_keeps_self_pairs_and_ranks_what_was_not_predicted_last(seed):
+    edges, truth = planted(seed)
+    pairs = [(s, t) for s in SOURCES for t in GENES]
+    score, label = whole(pairs, edges, truth, -1.0)
+    row = one(edges, truth, genes=GENES, variant="deepsem")
+    assert row["n_universe"] == len(pairs)
+    assert row["auprc"] == pytest.approx(average_precision_score(label, score), abs=1e-12)
+    assert row["auprc_ratio"] == pytest.approx(row["auprc"] / label.mean())
+    canonical = one(edges.query("score > 0"), truth, genes=GENES)
+    assert row["epr_ceiling"] == canonical["epr_ceiling"]
+    assert one(edges.query("score > 0"), truth, genes=GENES, variant="deepsem")["epr"] == canonical["epr"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_score_network_beeline_is_the_trapezoid_over_all_pairs_of_genes(seed):
+    edges, truth = planted(seed)
+    pairs = [(s, t) for s in GENES for t in GENES if s != t]
+    score, label = whole(pairs, edges, truth, 0.0)
+    row = one(edges, truth, genes=GENES, variant="beeline")
+    precision, recall, _ = precision_recall_curve(label, score)
+    assert row["auprc"] == pytest.approx(auc(recall, precision), abs=1e-12)
+    # BEELINE: all pairs with at least the weight of the K-th, and at least the smallest weight above 0
+    least = max(np.sort(score)[::-1][label.sum() - 1], score[score > 0].min())
+    assert row["epr"] == pytest.approx(label[score >= least].mean() / label.mean())
+
+
+def test_score_network_beeline_without_a_prediction_has_no_early_hit():
+    _, truth = planted()
+    assert one(frame(GRID[:3], score=0.0), truth, genes=GENES, variant="beeline")["epr"] == 0
+
+
+def test_score_network_refuses_variants_of_part_of_the_truth():
+    edges, truth = planted()
+    with pytest.raises(InputError, match="'deepsem' is defined for the whole truth only"):
+        score_network(edges, truth, genes=GENES, prior=truth, universe="candidates", variant="deepsem")
+
+
+# ---------------------------------------------------------------- chance, intervals, folds
+
+
+def test_chance_equals_all_arrangements_of_the_labels():
+    size = np.array([1, 3, 1, 2, 4])
+    group = np.repeat(np.arange(5), size)
+    areas, hits = [], []
+    for chosen in itertools.combinations(range(11), 4):
+        n_hits = np.bincount(group[list(chosen)], minlength=5)
+        areas.append(average_precision(size, n_hits))
+        hits.append(early_hits(size, n_hits, 4))
+    got = _chance(size, 4)
+    assert got["auprc_z"] == pytest.approx((np.mean(areas), np.std(areas)))
+    assert got["epr_z"] == pytest.approx((np.mean(hits), np.std(hits)))
+
+
+def big(seed=0, n_sources=12, n_genes=40, n_true=60):
+    """A truth of TFs and genes, every one of which has an edge, and a random score of every pair."""
+    rng = np.random.default_rng(seed)
+    genes = [f"g{i:02d}" for i in range(n_genes)]
+    pairs = [(s, t) for s in genes[:n_sources] for t in genes if s != t]
+    cover = [(genes[i % n_sources], gene) for i, gene in enumerate(genes) if i >= n_sources]
+    more = [pairs[i] for i in rng.choice(len(pairs), n_true, replace=False)]
+    return frame(pairs, score=rng.random(len(pairs))), frame(dict.fromkeys(cover + more)), genes
+
+
+def test_z_of_random_rankings_is_standard_normal():
+    edges, truth, genes = big()
+    rng = np.random.default_rng(1)
+    rows = [one(edges.assign(score=rng.random(len(edges))), truth, genes=genes) for _ in range(200)]
+    for name in ("auprc_z", "epr_z"):
+        z = np.array([row[name] for row in rows])
+        assert abs(z.mean()) < 3 / np.sqrt(200)
+        assert z.std() == pytest.approx(1, abs=0.17)
+
+
+def test_z_is_unknown_where_nothing_can_vary():
+    edges, truth, genes = big()
+    row = one(edges.assign(score=1.0), truth, genes=genes)
+    assert np.isnan(row["auprc_z"])
+    assert np.isnan(row["epr_z"])
+
+
+def test_bootstrap_equals_scoring_repeated_sources():
+    """A TF that counts twice is as two TFs of the same pairs, tied with each other."""
+    edges, truth, genes = big()
+    edges = edges.assign(score=(edges["score"] * 20).round())[edges["score"] > 0.2]
+    weights = np.random.default_rng(2).multinomial(12, np.full(12, 1 / 12), size=4).astype(float)
+    true = set(truth[["source", "target"]].itertuples(index=False, name=None))
+    is_true = np.array([pair in true for pair in zip(edges["source"], edges["target"], strict=True)])
+    _, group = np.unique(-edges["score"], return_inverse=True)
+    source = edges["source"].map(genes.index).to_numpy()
+    n_true = np.bincount(truth["source"].map(genes.index), minlength=12)
+    ratio, epr = _weighted_scores(weights, group, source, is_true, n_true, np.full(12, 39))
+    for weight, got_ratio, got_epr in zip(weights, ratio, epr, strict=True):
+        size = np.append(np.bincount(group, weight[source]), 0)
+        hits = np.append(np.bincount(group, weight[source] * is_true, minlength=len(size) - 1), 0)
+        n, k = weight @ np.full(12, 39), weight @ n_true
+        size[-1], hits[-1] = n - size.sum(), k - hits.sum()
+        assert got_ratio == pytest.approx(average_precision(size, hits) * n / k)
+        assert got_epr == pytest.approx(early_hits(size, hits, k) * n / k**2)
+
+
+def test_interval_holds_the_figure_and_repeats():
+    edges, truth, genes = big()
+    known = edges.merge(truth.assign(true=1.0), how="left").fillna({"true": 0.0})
+    row = one(known.assign(score=known["score"] + 0.4 * known["true"]), truth, genes=genes)
+    for name in ("auprc_ratio", "epr"):
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
+        assert row[f"{name}_folds"] == pytest.approx(row[name], rel=0.35)
+
+
+def test_folds_are_means_over_disjoint_sources():
+    """One TF per fold: the mean over the truths of single TFs, as long as each covers all genes."""
+    genes = [f"g{i}" for i in range(9)]
+    pairs = [(s, t) for s in genes[:5] for t in genes if s != t]
+    edges = frame(pairs, score=np.random.default_rng(3).random(len(pairs)))
+    truth = frame([pair for i, pair in enumerate(pairs) if i % 3 == 0])
+    alone = []
+    for source in genes[:5]:
+        own = edges[edges["source"] == source].assign(true=lambda f: [p in true_of(truth) for p in pair_of(f)])
+        alone.append(average_precision_score(own["true"], own["score"]) / own["true"].mean())
+    assert one(edges, truth, genes=genes)["auprc_ratio_folds"] == pytest.approx(np.mean(alone))
+
+
+def pair_of(edges):
+    return list(zip(edges["source"], edges["target"], strict=True))
+
+
+def true_of(truth):
+    return set(pair_of(truth))
+
+
+def test_few_sources_give_neither_interval_nor_folds():
+    edges, truth = planted()
+    row = one(edges, truth, genes=GENES)
+    assert row[["auprc_ratio_low", "epr_high", "auprc_ratio_folds"]].isna().all()
+
+
 # ---------------------------------------------------------------- signs and lags
 
 
@@ -189,6 +343,14 @@ def test_score_network_depends_on_nothing_but_the_ranking(seed, power, shuffle):
     other = edges.assign(score=7 * edges["score"] ** power).sample(frac=1, random_state=shuffle)
     expected = score_network(edges, truth, genes=GENES)
     got = score_network(other, truth.sample(frac=1, random_state=shuffle), genes=GENES[::-1])
+    pd.testing.assert_frame_equal(got, expected)
+
+
+@pytest.mark.parametrize("variant", ["canonical", "deepsem", "beeline"])
+def test_score_network_ignores_the_order_of_genes_and_rows(variant):
+    edges, truth, genes = big(n_true=30)
+    expected = score_network(edges, truth, genes=genes, variant=variant)
+    got = score_network(edges[::-1], truth[::-1], genes=genes[::-1], variant=variant)
     pd.testing.assert_frame_equal(got, expected)
 
 

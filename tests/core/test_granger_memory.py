@@ -17,7 +17,7 @@ n_cells, n_sources, n_targets, density = 10_000, 100, 1_000, 0.02
 rng = np.random.default_rng(0)
 time = rng.random(n_cells)
 transition = transition_matrix(cell_graph(np.column_stack([time, rng.random((n_cells, 4))]).astype("f4"), 30), time)
-lagged = lagged_expression(transition, rng.random((n_cells, n_sources), dtype="f4"), 5)
+lagged = lagged_expression(transition, rng.random((n_cells, n_sources), dtype="f4"), (1, 2, 3, 4, 5))
 target_index, source_index = np.nonzero(rng.random((n_targets, n_sources)) < density)
 names = ("x",) * len(source_index)
 prior = PriorNetwork(

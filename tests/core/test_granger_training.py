@@ -110,7 +110,7 @@ def test_stacked_seeds_equal_seeds_side_by_side_though_they_stop_at_different_ep
     assert len({len(result.history) for result in side_by_side.values()}) > 1
     monkeypatch.setattr(
         training, "_train_side_by_side",
-        lambda runs, lagged, observed, n_threads, progress: training._train_stacked(runs, lagged, observed, progress),
+        lambda runs, lagged, n_threads, progress: training._train_stacked(runs, lagged, progress),
     )  # fmt: skip
     stacked = train_seeds(operators, targets, time, prior, config, range(4))
     for seed, result in side_by_side.items():

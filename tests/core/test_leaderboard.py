@@ -1,20 +1,23 @@
-"""The network beside its controls: every question of every method, against single scores."""
+"""The network beside baselines and controls: every question of every method, against single scores; and over sets."""
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 
+from scmagnify_core import leaderboard as module
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.description import DataDescription
+from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import InputError, MissingColumnError
 from scmagnify_core.evaluation import score_network
-from scmagnify_core.leaderboard import rankings, read_truth, score_methods
+from scmagnify_core.leaderboard import Ranking, leaderboard, rankings, read_truth, score_methods
+from scmagnify_core.methods.baselines import BASELINES
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
 
-METHODS = ["scmagnify", "correlation", "prior", "random"]
+METHODS = ["scmagnify", "correlation", "spearman", "prior", "shuffled_prior", "random"]
 GENES = [f"g{i:02d}" for i in range(30)]
 
 
@@ -48,35 +51,74 @@ def network_of(prior, truth, seed=0):
     return candidates.assign(score=score, signed_score=score * true["sign"].fillna(1), lag=true["lag"].fillna(2))
 
 
-def row_of(scores, method, prior_edges):
-    rows = scores[(scores["method"] == method) & (scores["prior_edges"] == prior_edges)]
+def operators_of(dataset, prior, n_lags=2):
+    """Lags that are the present and noise."""
+    now = standardize(dataset.expression(prior.sources))
+    noise = standardize(np.random.default_rng(5).normal(size=now.shape))
+    lagged = np.stack([now, *[noise] * (n_lags - 1)], axis=1)
+    return DiffusionOperators(sparse.identity(len(now), format="csr"), lagged, prior.sources)
+
+
+def row_of(scores, method, prior_edges, variant="canonical"):
+    is_method = (scores["method"] == method) & (scores["variant"] == variant)
+    rows = scores[is_method & (scores["prior_edges"] == prior_edges)]
     assert len(rows) == 1
     return rows.iloc[0]
 
 
 def test_score_methods_asks_every_question_of_every_method():
     dataset, prior, truth = planted()
-    scores, _ = score_methods(dataset, prior, network_of(prior, truth), truth)
-    rows = set(zip(scores["method"], scores["prior_edges"], strict=True))
-    assert rows == {(method, asked) for method in METHODS for asked in ("kept", "removed", "only")}
+    scores, notes = score_methods(
+        dataset, prior, network_of(prior, truth), truth, operators_of(dataset, prior), "published"
+    )
+    rows = set(zip(scores["method"], scores["prior_edges"], scores["variant"], strict=True))
+    asked = {("kept", "canonical"), ("removed", "canonical"), ("only", "canonical"), ("kept", "deepsem")}
+    asked |= {("kept", "beeline")}
+    expected = {(method, *one) for method in [*METHODS, *BASELINES] for one in asked}
+    assert rows == expected - {("shuffled_prior", "only", "canonical")}
     TABLES["network_scores"].validate(scores)
-    assert scores.groupby("prior_edges")["density"].nunique().eq(1).all()  # one universe for all methods
+    assert scores.groupby(["prior_edges", "variant"])["density"].nunique().eq(1).all()  # one universe for all methods
+    assert set(scores["preset"]) == {"published"}
+    assert scores.groupby("method")["runtime_s"].first().notna().to_dict() == {
+        method: method != "scmagnify" for method in [*METHODS, *BASELINES]
+    }
+    assert not [note for note in notes if "left out" in note]
 
 
 def test_score_methods_equals_scoring_each_ranking_alone():
     dataset, prior, truth = planted()
-    edges = network_of(prior, truth)
-    scores, _ = score_methods(dataset, prior, edges, truth)
-    for name, ranking in rankings(dataset, prior, edges):
+    edges, operators = network_of(prior, truth), operators_of(dataset, prior)
+    scores, _ = score_methods(dataset, prior, edges, truth, operators)
+    for ranking in rankings(dataset, prior, edges, operators):
         for label, question in (
             ("kept", {}),
             ("removed", {"prior_edges": "removed"}),
             ("only", {"universe": "candidates"}),
         ):
+            if (ranking.method, label) == ("shuffled_prior", "only"):
+                continue
             alone = score_network(
-                ranking, truth, genes=dataset.genes, prior=prior.to_table(), method=name, **question
+                ranking.edges, truth, genes=dataset.genes, prior=prior.to_table(), method=ranking.method, **question
             )
-            pd.testing.assert_series_equal(row_of(scores, name, label), alone.iloc[0], check_names=False)
+            row = row_of(scores, ranking.method, label).drop(["preset", "runtime_s"])
+            pd.testing.assert_series_equal(row, alone.iloc[0], check_names=False)
+
+
+def test_a_baseline_that_would_take_too_long_is_left_out_with_a_note(monkeypatch):
+    dataset, prior, truth = planted()
+    monkeypatch.setattr(module, "MOST_WORK", 1.0)
+    scores, notes = score_methods(dataset, prior, network_of(prior, truth), truth, operators_of(dataset, prior))
+    assert set(scores["method"]) == set(METHODS)
+    assert sum("was left out: it would take some" in note for note in notes) == len(BASELINES)
+
+
+def test_a_baseline_that_cannot_run_is_left_out_with_a_note():
+    dataset, prior, truth = planted()
+    operators = operators_of(dataset, prior)
+    fewer = DiffusionOperators(operators.transition, operators.lagged[:, :, :-1], prior.sources[:-1])
+    scores, notes = score_methods(dataset, prior, network_of(prior, truth), truth, fewer)
+    assert "ridge" not in set(scores["method"])
+    assert any(note.startswith("ridge was left out: lagged expression: has 200 cells and 5 TFs") for note in notes)
 
 
 def test_score_methods_ranks_a_good_network_over_its_controls():
@@ -105,14 +147,15 @@ def test_score_methods_does_not_depend_on_the_order_of_rows():
     second, _ = score_methods(
         dataset, prior, edges.sample(frac=1, random_state=1), truth.sample(frac=1, random_state=2)
     )
-    pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(first.drop(columns="runtime_s"), second.drop(columns="runtime_s"))
 
 
 def test_score_methods_keeps_kinds_of_truth_apart():
     dataset, prior, truth = planted()
     both = pd.concat([truth.assign(kind="chip"), truth.iloc[::2].assign(kind="loss of function")])
     scores, _ = score_methods(dataset, prior, network_of(prior, truth), both)
-    kept = scores[(scores["method"] == "scmagnify") & (scores["prior_edges"] == "kept")].set_index("truth")
+    is_asked = (scores["prior_edges"] == "kept") & (scores["variant"] == "canonical")
+    kept = scores[(scores["method"] == "scmagnify") & is_asked].set_index("truth")
     assert kept["n_true"].to_dict() == {"chip": 20, "loss of function": 10}
 
 
@@ -144,9 +187,13 @@ def test_score_methods_refuses_a_truth_of_other_genes():
 
 def test_rankings_score_the_candidates_and_no_other_edge():
     dataset, prior, truth = planted()
-    named = dict(rankings(dataset, prior, network_of(prior, truth)))
-    assert list(named) == METHODS
-    for ranking in named.values():
+    found = list(rankings(dataset, prior, network_of(prior, truth), operators_of(dataset, prior)))
+    assert all(isinstance(one, Ranking) for one in found)
+    named = {one.method: one.edges for one in found}
+    assert list(named) == ["scmagnify", *BASELINES, *METHODS[1:]]
+    for method, ranking in named.items():
+        if method == "shuffled_prior":
+            continue
         np.testing.assert_array_equal(ranking[["source", "target"]], prior.to_table()[["source", "target"]])
     table = prior.to_table()
     np.testing.assert_allclose(named["prior"]["score"], table["weight"].abs(), rtol=1e-6)
@@ -175,3 +222,66 @@ def test_read_truth_names_the_file_and_the_column_that_is_missing(tmp_path):
     path.write_text("source,peak\nA,b\n")
     with pytest.raises(MissingColumnError, match=r"'truth.csv'\['target'\]: is missing. Available: 'source', 'peak'"):
         read_truth(path)
+
+
+# ---------------------------------------------------------------- over data sets
+
+
+def scores_of(ratios, **more):
+    """Rows of `network_scores`; ``ratios`` by data set, truth and method."""
+    rows = [
+        {"dataset": dataset, "truth": truth, "method": method, "auprc_ratio": ratio}
+        for (dataset, truth, method), ratio in ratios.items()
+    ]
+    same = {"preset": "recommended", "prior_edges": "only", "variant": "canonical", "epr": 2.0, "runtime_s": 1.0}
+    return pd.DataFrame(rows).assign(**same | more)
+
+
+RATIOS = {
+    ("a", "chip", "scmagnify"): 4.0, ("a", "chip", "random"): 1.0, ("a", "loss", "scmagnify"): 2.0,
+    ("a", "loss", "random"): 2.5, ("b", "chip", "scmagnify"): 6.0, ("b", "chip", "random"): 1.5,
+}  # fmt: skip
+
+
+def of(board, truth, method):
+    return board[(board["truth"] == truth) & (board["method"] == method)].iloc[0]
+
+
+def test_leaderboard_ranks_within_data_sets_and_counts_each_once():
+    board = leaderboard(scores_of(RATIOS))
+    TABLES["leaderboard"].validate(board)
+    chip = of(board, "chip", "scmagnify")
+    assert (chip["n_datasets"], chip["mean_rank"], chip["auprc_ratio"]) == (2, 1.0, 5.0)
+    everything = of(board, "all", "scmagnify")  # data set a counts with the mean over its two truths
+    assert (everything["n_datasets"], everything["mean_rank"]) == (2, 1.25)
+    assert everything["auprc_ratio"] == pytest.approx((3.0 + 6.0) / 2)
+
+
+def test_leaderboard_interval_is_that_of_scipy():
+    board = leaderboard(scores_of(RATIOS))
+    expected = stats.t.interval(0.95, 1, loc=4.5, scale=stats.sem([3.0, 6.0]))
+    row = of(board, "all", "scmagnify")
+    assert (row["auprc_ratio_low"], row["auprc_ratio_high"]) == pytest.approx(expected)
+    assert (row["epr_low"], row["epr_high"]) == (2.0, 2.0)
+    assert np.isnan(of(board, "loss", "random")["auprc_ratio_low"])  # one data set
+
+
+def test_leaderboard_keeps_presets_apart_and_variants_out():
+    mine = scores_of(RATIOS)
+    published = scores_of({("c", "chip", "scmagnify"): 1.5}, preset="published")
+    older = scores_of({("d", "chip", "scmagnify"): 1.5}, preset=None, variant=None, runtime_s=np.nan)
+    other = scores_of({("a", "chip", "scmagnify"): 99.0}, variant="deepsem")
+    board = leaderboard(pd.concat([mine, published, older, other]))
+    TABLES["leaderboard"].validate(board)
+    assert set(board["preset"]) == {"recommended", "published", "unknown"}
+    assert board["auprc_ratio"].max() < 99
+
+
+def test_leaderboard_ignores_the_order_of_rows():
+    scores = scores_of(RATIOS)
+    pd.testing.assert_frame_equal(leaderboard(scores), leaderboard(scores[::-1]))
+
+
+def test_leaderboard_of_nothing_is_empty():
+    columns = [column.name for column in TABLES["network_scores"].columns]
+    assert TABLES["leaderboard"].validate(leaderboard(pd.DataFrame(columns=columns))).num_rows == 0

@@ -35,9 +35,9 @@ def test_signed_score_is_the_entry_of_largest_absolute_value():
     network = make_network()
     for edge in range(network.n_edges):
         column = network.weight[:, edge]
-        assert network.signed_score()[edge] == column[np.argmax(np.abs(column))]
+        assert network.signed_score("peak")[edge] == column[np.argmax(np.abs(column))]
     assert (network.signed_score() < 0).any()  # a plain maximum would hide most repressors
-    np.testing.assert_array_equal(network.score(), network.magnitude.max(axis=0))
+    np.testing.assert_array_equal(network.score("peak"), network.magnitude.max(axis=0))
 
 
 def test_estimated_lag_matches_the_formula_for_both_weights():

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from scmagnify_core.leaderboard import leaderboard
 from scmagnify_core.plots.activity import plot_activity
 from scmagnify_core.plots.association import plot_association
 from scmagnify_core.plots.communication import plot_communication
 from scmagnify_core.plots.dataset import plot_embedding
-from scmagnify_core.plots.evaluation import plot_scores
+from scmagnify_core.plots.evaluation import plot_leaderboard, plot_scores
 from scmagnify_core.plots.network import plot_network
 from scmagnify_core.plots.peak_gene_links import plot_links
 from scmagnify_core.plots.prior import plot_candidates
@@ -311,6 +312,26 @@ def test_plot_scores_leaves_a_gap_where_a_method_has_no_score():
     )  # fmt: skip
     (axis,) = drawn(plot_scores(rows)).axes
     assert np.isnan(axis.containers[1][1].get_height())
+
+
+@pytest.mark.parametrize("n_datasets", [1, 3])
+def test_plot_leaderboard_draws_means_intervals_and_data_sets(n_datasets):
+    rows = [
+        {"dataset": f"d{i}", "truth": "chip", "prior_edges": asked, "method": method, "auprc_ratio": ratio + i}
+        for i in range(n_datasets)
+        for asked in ("kept", "only", "removed")
+        for method, ratio in (("scmagnify", 4.0), ("a new one", 2.0), ("random", 1.0))
+    ]
+    same = {"preset": "recommended", "variant": "canonical", "epr": 1.0, "runtime_s": 0.1}
+    scores = pd.DataFrame(rows).assign(**same)
+    axes = drawn(plot_leaderboard(leaderboard(scores), scores)).axes
+    counted = f"data sets: {n_datasets}"
+    assert [axis.get_title() for axis in axes] == [f"Order of the candidates, {counted}", f"Whole truth, {counted}"]
+    assert labels(axes[0].get_yticklabels()) == ["random  (3.0)", "a new one  (2.0)", "scmagnify  (1.0)"]
+    dots = [line.get_xdata() for line in axes[0].lines[:3]]
+    np.testing.assert_array_equal(dots[2], 4.0 + np.arange(n_datasets))
+    means = axes[0].collections[-1].get_offsets()[:, 0]
+    np.testing.assert_allclose(means, np.array([1.0, 2.0, 4.0]) + (n_datasets - 1) / 2)
 
 
 # ---------------------------------------------------------------- RegFactors, activities, signalling

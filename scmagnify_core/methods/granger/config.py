@@ -14,6 +14,20 @@ class GrangerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_lags: int = Field(5, ge=1, le=50, description="Lags K: steps back along the trajectory.")
+    backbone: Literal["none", "group_elastic_net"] = Field(
+        "none",
+        description="`group_elastic_net`: coefficients that are the same in all cells come first, and the model is "
+        "trained on what they leave over; `none`: the model alone, as published.",
+    )
+    backbone_strength: float | None = Field(
+        None, gt=0, description="Penalty of the backbone; chosen on held-out cells when omitted."
+    )
+    n_subsamples: int = Field(10, ge=2, description="Halves of the cells that the backbone is averaged over; even.")
+    state_dependence: Literal["earned", "never", "always"] = Field(
+        "earned",
+        description="Whether each cell has coefficients of its own beyond the backbone: `earned` where that predicts "
+        "held-out cells better.",
+    )
     hidden: tuple[int, ...] = Field((50,), min_length=1, description="Widths of the hidden layers of each network.")
     branching: Literal["page", "code"] = Field(
         "page",

@@ -14,7 +14,7 @@ from scmagnify_core.memory import memory_in_use
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.model import n_networks_of
 from scmagnify_core.methods.granger.result import TrainingResult
-from scmagnify_core.methods.granger.training import choose_device, load_model, train
+from scmagnify_core.methods.granger.training import choose_device, load_backbone, load_model, train
 from scmagnify_core.network import Network
 from scmagnify_core.prior import PriorNetwork
 
@@ -34,6 +34,9 @@ def reading_bytes(result: TrainingResult, operators: DiffusionOperators) -> int:
 def read_network(result: TrainingResult, operators: DiffusionOperators, prior: PriorNetwork) -> Network:
     """Median, absolute median and coefficient of variation over cells, per lag and candidate edge.
 
+    With a backbone, its coefficients are those of all cells; where the model beyond it earned its place, a cell's own
+    are added on the edges that the backbone uses.
+
     Memory beyond the model is about 128 MiB for a block of edges, a few copies of it, and the hidden states
     (cells x units x 4 bytes).
 
@@ -42,17 +45,31 @@ def read_network(result: TrainingResult, operators: DiffusionOperators, prior: P
     ConvergenceError
         A coefficient is NaN or infinite.
     """
+    is_used, constant = np.ones(prior.n_edges, dtype=bool), None
+    if result.backbone is not None:
+        constant = load_backbone(result, prior)
+        if not result.backbone.is_state_dependent:
+            cv = np.where(constant != 0, 0, np.nan).astype(np.float32)
+            return Network(
+                prior.sources, prior.targets, prior.source_index, prior.target_index, constant, np.abs(constant), cv
+            )
+        is_used = (constant != 0).any(axis=0)
     device = choose_device(result.config.device)
     model = load_model(result, prior).to(device)
     lagged = torch.from_numpy(operators.lagged).to(device)
     n_cells, n_lags, _ = lagged.shape
-    weight, magnitude, cv = (np.empty((n_lags, prior.n_edges), dtype=np.float32) for _ in range(3))
+    weight, magnitude, cv = (np.zeros((n_lags, prior.n_edges), dtype=np.float32) for _ in range(3))
+    cv[:, ~is_used] = np.nan
+    used = np.flatnonzero(is_used)
     block = max(1, BLOCK_BYTES // (4 * n_cells * n_lags))
     states = model.hidden_states(lagged)
-    for start in range(0, prior.n_edges, block):
-        edges = slice(start, min(start + block, prior.n_edges))
-        for lag, values in enumerate(model.lag_coefficients(states, edges)):
-            weight[lag, edges], magnitude[lag, edges], cv[lag, edges] = summarize(values.cpu().numpy())
+    for start in range(0, len(used), block):
+        edges = used[start : start + block]
+        for lag, values in enumerate(model.lag_coefficients(states, slice(start, start + block))):
+            coefficients = values.cpu().numpy()
+            if constant is not None:
+                coefficients += constant[lag, edges, None]
+            weight[lag, edges], magnitude[lag, edges], cv[lag, edges] = summarize(coefficients)
     if not np.isfinite(weight).all():
         raise ConvergenceError("A coefficient", "inference", "Lower granger.learning_rate and train again.")
     return Network(prior.sources, prior.targets, prior.source_index, prior.target_index, weight, magnitude, cv)

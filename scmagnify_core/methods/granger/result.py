@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from scmagnify_core.methods.granger.backbone import BackboneReport
 from scmagnify_core.methods.granger.config import GrangerConfig
 
 if TYPE_CHECKING:
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
 class TrainingResult:
     """A trained model and how it came to be.
 
-    ``history`` is the body of the ``training_history`` table; ``weights`` the state of the best epoch, on the CPU.
+    ``history`` is the body of the ``training_history`` table; ``weights`` the state of the best epoch, on the CPU. With
+    a backbone, ``weights`` has its coefficients as ``backbone`` (lag, edge), those of the model only if they earned
+    their place, and the model's edges are the ones that the backbone uses.
     """
 
     weights: "dict[str, Tensor]"
     history: pd.DataFrame
     seed: int
     best_epoch: int
-    stopped_by: Literal["patience", "max_epochs"]
+    stopped_by: Literal["patience", "max_epochs", "backbone"]
     device: str
     runtime_s: float
     config: GrangerConfig
+    backbone: BackboneReport | None = None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -23,7 +23,15 @@ from torch import Tensor
 
 from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import ConvergenceError, InputError
+from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
+from scmagnify_core.methods.granger.backbone import (
+    BackboneReport,
+    best_linear_errors,
+    choose_strength,
+    earns_its_place,
+    fit_backbone,
+)
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.fused import FusedAdam
 from scmagnify_core.methods.granger.model import GrangerModel, n_networks_of
@@ -34,6 +42,7 @@ from scmagnify_core.prior import PriorNetwork
 Progress = Callable[[int, int, int, float], None]  # seed, epoch, upper bound on epochs, loss
 HELD_OUT_BYTES = 2**26  # of coefficients at a time, when held-out cells are predicted
 COLUMNS = ("loss", "prediction_loss", "sparsity", "smoothness")
+JUDGES = 0.2  # of the cells, that decide whether coefficients beyond the backbone are kept
 MIN_FALL = 1e-4  # relative fall of the loss that the schedule takes for one, at least
 
 
@@ -98,22 +107,43 @@ def plan_training(
 
 
 def load_model(result: TrainingResult, prior: PriorNetwork) -> GrangerModel:
-    """A trained model, on the CPU.
+    """A trained model, on the CPU; with a backbone, the model of what that leaves over, over the edges it uses.
 
     Raises
     ------
     InputError
         The weights are of another prior or of an earlier version of this model.
     """
+    weights = {name: value for name, value in result.weights.items() if name != "backbone"}
+    if result.backbone is not None:
+        prior = prior.subset((load_backbone(result, prior) != 0).any(axis=0))
     model = build_model(prior, result.config, result.seed)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    if shapes != {name: tuple(value.shape) for name, value in result.weights.items()}:
-        raise InputError(
-            f"the trained model of seed {result.seed}", "does not fit the prior network: one of them is older.",
-            "Train again.",
-        )  # fmt: skip
-    model.load_state_dict(result.weights)
+    if shapes != {name: tuple(value.shape) for name, value in weights.items()}:
+        raise _does_not_fit(result)
+    model.load_state_dict(weights)
     return model
+
+
+def load_backbone(result: TrainingResult, prior: PriorNetwork) -> Float[np.ndarray, "lag edge"]:
+    """The backbone of a trained model that has one.
+
+    Raises
+    ------
+    InputError
+        It is of another prior.
+    """
+    backbone: np.ndarray = result.weights["backbone"].numpy()
+    if backbone.shape != (result.config.n_lags, prior.n_edges):
+        raise _does_not_fit(result)
+    return backbone
+
+
+def _does_not_fit(result: TrainingResult) -> InputError:
+    return InputError(
+        f"the trained model of seed {result.seed}", "does not fit the prior network: one of them is older.",
+        "Train again.",
+    )  # fmt: skip
 
 
 def train(
@@ -162,21 +192,100 @@ def train_seeds(
     config = config or GrangerConfig()
     _check_shapes(operators, targets, pseudotime, prior, config)
     device = choose_device(config.device)
-    lagged = torch.from_numpy(operators.lagged)
-    observed = torch.from_numpy(standardize(targets))
+    lagged, observed = operators.lagged, standardize(targets)
     order = torch.from_numpy(np.argsort(pseudotime, kind="stable"))
-    runs = []
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        held_out, kept = _hold_out(order, config.validation_fraction, generator)
-        runs.append(_Run(seed, config, build_model(prior, config, seed), generator, kept, held_out))
+    n_threads = min(n_threads or len(os.sched_getaffinity(0)), len(seeds))
     with _numerics(device):
-        if device.type == "cpu":
-            n_threads = min(n_threads or len(os.sched_getaffinity(0)), len(runs))
-            _train_side_by_side(runs, lagged, observed, n_threads, progress)
+        if config.backbone == "none":
+            runs = [_prepare(seed, config, prior, torch.from_numpy(observed), order) for seed in seeds]
         else:
-            _train_stacked(runs, lagged.to(device), observed.to(device), progress)
+            with ThreadPoolExecutor(n_threads, "backbone", _one_thread) as pool:
+                jobs = [
+                    pool.submit(_prepare_residual, seed, config, prior, lagged, observed, order) for seed in seeds
+                ]
+                runs = [job.result() for job in jobs]
+        trained = [run for run in runs if run.stopped_by is None]
+        inputs = torch.from_numpy(lagged)
+        if trained and device.type == "cpu":
+            _train_side_by_side(trained, inputs, n_threads, progress)
+        elif trained:
+            inputs = inputs.to(device)
+            # Residual models differ in their edges and targets, so that they do not stack.
+            for group in [trained] if config.backbone == "none" else [[run] for run in trained]:
+                _train_stacked(group, inputs, progress)
+        if config.backbone != "none":
+            for run in runs:
+                _judge(run, inputs, observed, prior)
     return {run.seed: run.result(str(device)) for run in runs}
+
+
+def _prepare(
+    seed: int, config: GrangerConfig, prior: PriorNetwork, observed: Float[Tensor, "cell target"], order: Tensor
+) -> "_Run":
+    generator = torch.Generator().manual_seed(seed)
+    held_out, kept = _hold_out(order, config.validation_fraction, generator)
+    return _Run(seed, config, build_model(prior, config, seed), generator, kept, held_out, observed)
+
+
+def _prepare_residual(
+    seed: int,
+    config: GrangerConfig,
+    prior: PriorNetwork,
+    lagged: Float[np.ndarray, "cell lag source"],
+    observed: Float[np.ndarray, "cell target"],
+    order: Tensor,
+) -> "_Run":
+    """The backbone of a seed, and its model, to be trained on what the backbone of the other cells leaves over.
+
+    ``JUDGES`` of the cells take no part: half of them decide when training stops, half what it was worth.
+    """
+    generator = np.random.default_rng(seed)
+    strength, error = config.backbone_strength, float("nan")
+    if strength is None:
+        strength, error = choose_strength(lagged, observed, prior, config.l1_ratio, generator)
+    backbone = fit_backbone(lagged, observed, prior, config, strength, generator)
+    report = BackboneReport(strength, error, float("nan"), float("nan"), False)
+    is_active = (backbone != 0).any(axis=0)
+    torch_generator = torch.Generator().manual_seed(seed)
+    apart, kept = _hold_out(order, JUDGES, torch_generator)
+    tried = config.state_dependence != "never" and is_active.any() and len(apart) >= 2
+    edges = prior.subset(is_active)
+    model = build_model(edges, config, seed)
+    rest = torch.from_numpy(observed)
+    if tried:
+        some = kept.numpy()
+        own = group_elastic_net_path(
+            lagged[some], observed[some], prior.source_index, prior.target_index, (strength,), config.l1_ratio
+        )[0]
+        rest = torch.from_numpy(
+            observed - predict(lagged, own, prior.source_index, prior.target_index, observed.shape[1])
+        )
+    run = _Run(seed, config, model, torch_generator, kept, apart[0::2], rest)
+    run.backbone, run.report, run.judged = backbone, report, apart[1::2]
+    if not tried:
+        run.skip()
+    return run
+
+
+def _judge(
+    run: "_Run",
+    lagged: Float[Tensor, "cell lag source"],
+    observed: Float[np.ndarray, "cell target"],
+    prior: PriorNetwork,
+) -> None:
+    """Keep what was trained beyond the backbone only if it predicts cells it never saw better than a linear model."""
+    if not len(run.rows):
+        return
+    assert run.report is not None
+    assert run.judged is not None
+    run.model.load_state_dict(dict(run.best_weights))
+    errors = _squared_errors(run.model, lagged, run.observed.to(lagged.device), run.judged).cpu().numpy()
+    linear = best_linear_errors(
+        lagged.cpu().numpy(), observed, run.kept.numpy(), run.judged.numpy(), prior, run.config.l1_ratio
+    )
+    gain, error, is_better = earns_its_place(linear - errors)
+    keeps = is_better or run.config.state_dependence == "always"
+    run.report = replace(run.report, residual_gain=gain, residual_gain_se=error, is_state_dependent=keeps)
 
 
 @dataclass
@@ -189,6 +298,10 @@ class _Run:
     generator: torch.Generator
     kept: Int[Tensor, " cell"]  # in order of pseudotime
     held_out: Int[Tensor, " cell"]
+    observed: Float[Tensor, "cell target"]
+    backbone: Float[np.ndarray, "lag edge"] | None = None
+    report: BackboneReport | None = None
+    judged: Int[Tensor, " cell"] | None = None  # cells that neither fitting nor stopping sees
     rows: list[dict[str, float]] = field(default_factory=list)
     best_loss: float = np.inf
     best_epoch: int = 0
@@ -199,7 +312,7 @@ class _Run:
     schedule_loss: float = np.inf
     schedule_epoch: int = 0
     runtime_s: float = 0.0
-    stopped_by: Literal["patience", "max_epochs"] | None = None
+    stopped_by: Literal["patience", "max_epochs", "backbone"] | None = None
 
     def __post_init__(self) -> None:
         self.learning_rate = self.config.learning_rate
@@ -240,30 +353,38 @@ class _Run:
     def result(self, device: str) -> TrainingResult:
         columns = ["epoch", *COLUMNS, "validation_loss", "learning_rate"]
         assert self.stopped_by is not None
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.best_weights.items()}
+        if self.backbone is not None:
+            assert self.report is not None
+            weights = weights if self.report.is_state_dependent else {}
+            weights["backbone"] = torch.from_numpy(self.backbone)
         return TrainingResult(
-            weights={name: value.detach().cpu().contiguous() for name, value in self.best_weights.items()},
-            history=pd.DataFrame(self.rows)[columns].astype({"epoch": np.int32}),
+            weights=weights,
+            history=pd.DataFrame(self.rows, columns=columns).astype({"epoch": np.int32}),
             seed=self.seed,
             best_epoch=self.best_epoch,
             stopped_by=self.stopped_by,
             device=device,
             runtime_s=self.runtime_s,
             config=self.config,
+            backbone=self.report,
         )
 
+    def skip(self) -> None:
+        """Nothing is trained beyond the backbone."""
+        self.stopped_by = "backbone"
 
-def _train_side_by_side(
-    runs: Sequence[_Run], lagged: Tensor, observed: Tensor, n_threads: int, progress: Progress | None
-) -> None:
+
+def _train_side_by_side(runs: Sequence[_Run], lagged: Tensor, n_threads: int, progress: Progress | None) -> None:
     """Train each seed on a core of its own; those that wait take turns, epoch by epoch, so that all end together."""
 
     def run_epoch(run: _Run, optimizer: FusedAdam) -> None:
         started = time.perf_counter()
         sums, n_cells = np.zeros(len(COLUMNS)), 0
         for batch in successor_batches(run.kept, run.config.batch_size, run.generator):
-            sums += optimizer.step(lagged[batch], observed[batch], run.learning_rate) * len(batch)
+            sums += optimizer.step(lagged[batch], run.observed[batch], run.learning_rate) * len(batch)
             n_cells += len(batch)
-        validation_loss = _prediction_loss(run.model, lagged, observed, run.held_out)
+        validation_loss = _prediction_loss(run.model, lagged, run.observed, run.held_out)
         model = run.model
         run.end_epoch(
             (sums / n_cells).tolist(), validation_loss, time.perf_counter() - started,
@@ -290,9 +411,10 @@ def _train_side_by_side(
             raise
 
 
-def _train_stacked(runs: Sequence[_Run], lagged: Tensor, observed: Tensor, progress: Progress | None) -> None:
-    """Train the seeds as one batched model; those that stop leave it."""
+def _train_stacked(runs: Sequence[_Run], lagged: Tensor, progress: Progress | None) -> None:
+    """Train seeds of the same edges and targets as one batched model; those that stop leave it."""
     device, running = lagged.device, list(runs)
+    observed = runs[0].observed.to(device)
     optimizer = StackedAdam([run.model.to(device) for run in runs])
     while running:
         started = time.perf_counter()
@@ -335,18 +457,23 @@ def successor_batches(
         yield pairs[start : start + batch_size // 2].T.reshape(-1)
 
 
-@torch.no_grad()
 def _prediction_loss(model: GrangerModel, lagged: Tensor, observed: Tensor, cells: Int[Tensor, " cell"]) -> float:
     """Mean squared error of the predictions for some cells; NaN for none."""
-    if not len(cells):
-        return float("nan")
-    at_a_time = max(1, HELD_OUT_BYTES // (4 * model.config.n_lags * len(model.source_index)))
-    total = torch.zeros((), dtype=torch.float64, device=lagged.device)
+    return float(_squared_errors(model, lagged, observed, cells).mean()) if len(cells) else float("nan")
+
+
+@torch.no_grad()
+def _squared_errors(
+    model: GrangerModel, lagged: Tensor, observed: Tensor, cells: Int[Tensor, " cell"]
+) -> Float[Tensor, " target"]:
+    """Mean squared error of each target over some cells."""
+    at_a_time = max(1, HELD_OUT_BYTES // (4 * model.config.n_lags * max(1, len(model.source_index))))
+    total = torch.zeros(model.n_targets, dtype=torch.float64, device=lagged.device)
     for some in cells.split(at_a_time):
         regulators = lagged[some]
         predicted = model.predict(model.coefficients(regulators), regulators)
-        total += (predicted.T - observed[some]).square().sum()
-    return float(total) / (len(cells) * model.n_targets)
+        total += (predicted.T - observed[some]).square().sum(dim=0)
+    return total / len(cells)
 
 
 def _hold_out(order: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,127 @@
+"""The backbone: coefficients that are the same in all cells, and whether coefficients of each cell's own earn a place.
+
+Decisions
+---------
+* A group elastic net on the lagged TFs, fitted to random halves of the cells and their complements, and averaged
+  (complementary pairs, Shah and Samworth 2013): an edge that hangs on a few cells fades. A seed draws the halves.
+* Its strength is chosen on the data: each half predicts the other, and of the strengths that reach ``GAIN_KEPT`` of
+  the best improvement over predicting the mean, the strongest is taken. The strength of least error, the usual choice,
+  lets in several times more edges than there are, for a few thousandths of error (``docs/accuracy.md``).
+* A coefficient that depends on the state of a cell is trained on what the backbone leaves over. It stays only if it
+  predicts cells that neither saw better than *any* linear model of the path does: the penalty shrinks the backbone,
+  and undoing that must not count as dependence on the state.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
+from scmagnify_core.methods.granger.config import GrangerConfig
+from scmagnify_core.prior import PriorNetwork
+
+STRENGTHS = tuple(float(one) for one in np.geomspace(0.4, 0.01, 12).round(4))
+GAIN_KEPT = 0.93
+NEUTRAL_STRENGTH = 0.1  # where no strength predicts better than the mean: a ranking is still asked for
+STANDARD_ERRORS = 2.0  # by which cells' own coefficients must be better
+
+
+@dataclass(frozen=True)
+class BackboneReport:
+    """What the data said of the backbone and of coefficients that depend on the state.
+
+    ``held_out_error`` is in variances of a target, at ``strength``. ``residual_gain`` is the fall of the error on cells
+    that nothing was fitted to, by state-dependent coefficients beyond the best linear model, averaged over targets, and
+    ``residual_gain_se`` its standard error; NaN where they were not tried.
+    """
+
+    strength: float
+    held_out_error: float
+    residual_gain: float
+    residual_gain_se: float
+    is_state_dependent: bool
+
+
+def choose_strength(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    prior: PriorNetwork,
+    l1_ratio: float,
+    generator: np.random.Generator,
+) -> tuple[float, float]:
+    """The strongest penalty that keeps most of what can be predicted, and its error on cells held out.
+
+    Parameters
+    ----------
+    features, targets
+        Standardised.
+    """
+    order = generator.permutation(len(targets))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    errors = np.zeros(len(STRENGTHS))
+    baseline = 0.0
+    for fitted, held_out in (halves, halves[::-1]):
+        path = group_elastic_net_path(
+            features[fitted], targets[fitted], prior.source_index, prior.target_index, STRENGTHS, l1_ratio
+        )
+        errors += [_errors(features[held_out], targets[held_out], one, prior).mean() / 2 for one in path]
+        baseline += float(np.square(targets[held_out]).mean() / 2)
+    gain = baseline - errors
+    best = gain.max()
+    if best <= 0:
+        chosen = int(np.abs(np.log(STRENGTHS) - np.log(NEUTRAL_STRENGTH)).argmin())
+    else:
+        chosen = int(np.flatnonzero(gain >= GAIN_KEPT * best)[0])  # strengths descend
+    return STRENGTHS[chosen], float(errors[chosen])
+
+
+def fit_backbone(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    prior: PriorNetwork,
+    config: GrangerConfig,
+    strength: float,
+    generator: np.random.Generator,
+) -> Float[np.ndarray, "lag edge"]:
+    """Mean coefficients over random halves of the cells and their complements."""
+    total = np.zeros((features.shape[1], prior.n_edges))
+    for _ in range(config.n_subsamples // 2):
+        order = generator.permutation(len(targets))
+        for half in (order[: len(order) // 2], order[len(order) // 2 :]):
+            total += group_elastic_net_path(
+                features[half], targets[half], prior.source_index, prior.target_index, (strength,), config.l1_ratio
+            )[0]
+    return (total / config.n_subsamples).astype(np.float32)
+
+
+def best_linear_errors(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    fitted: Int[np.ndarray, " cell"],
+    judged: Int[np.ndarray, " cell"],
+    prior: PriorNetwork,
+    l1_ratio: float,
+) -> Float[np.ndarray, " target"]:
+    """Per target, the error on the ``judged`` cells of the linear model that, of the whole path, predicts them best."""
+    path = group_elastic_net_path(
+        features[fitted], targets[fitted], prior.source_index, prior.target_index, STRENGTHS, l1_ratio
+    )
+    errors = np.stack([_errors(features[judged], targets[judged], one, prior) for one in path])
+    return errors[errors.mean(axis=1).argmin()]
+
+
+def earns_its_place(gain: Float[np.ndarray, " target"]) -> tuple[float, float, bool]:
+    """Mean gain over targets, its standard error, and whether it is beyond noise."""
+    mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
+    return mean, error, mean > STANDARD_ERRORS * error
+
+
+def _errors(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    coefficients: Float[np.ndarray, "lag edge"],
+    prior: PriorNetwork,
+) -> Float[np.ndarray, " target"]:
+    predicted = predict(features, coefficients, prior.source_index, prior.target_index, targets.shape[1])
+    return np.square(predicted - targets).mean(axis=0)
