@@ -15,6 +15,8 @@ The condition is Dagster's ``eager`` with these changes:
 - Once a night whatever is missing or failed last is asked for again: it may have needed a person, or a disk with more
   room.
 
+What is made of all data sets together follows each of them, and waits for none (`condition_over_datasets`).
+
 `Automation` evaluates the conditions and asks for all seeds of a data set in *one* run, so that they train
 together. Dagster alone would start a run per seed, or a backfill, whose daemon looks only every 30 seconds.
 """
@@ -177,6 +179,8 @@ async def _unsettled(view: AssetGraphView, graph: BaseAssetGraph) -> dict[dg.Ass
         n_seeds = seeds_of_datasets()
         for key in graph.materializable_asset_keys:
             whole = view.get_full_subset(key=key)
+            if not whole.is_partitioned:  # over all data sets: nothing is made from it
+                continue
             busy = await view.compute_run_in_progress_subset(key=key, from_subset=whole)
             failed = await view.compute_execution_failed_subset(key=key, from_subset=whole)
             # A seed that failed and that the settings no longer ask for holds up nothing.
@@ -187,7 +191,9 @@ async def _unsettled(view: AssetGraphView, graph: BaseAssetGraph) -> dict[dg.Ass
 
 
 def _datasets(subset: EntitySubset) -> set[str]:
-    return {_dataset_of(key) for key in subset.expensively_compute_partition_keys()}
+    return (
+        {_dataset_of(key) for key in subset.expensively_compute_partition_keys()} if subset.is_partitioned else set()
+    )
 
 
 def _dataset_of(key: str) -> str:
@@ -212,6 +218,14 @@ def condition() -> dg.AutomationCondition:
     return (eager & IsWanted()).with_label("when_inputs_change")
 
 
+def condition_over_datasets() -> dg.AutomationCondition:
+    """The condition of what is made of all data sets: whenever one of them has something new."""
+    ac = dg.AutomationCondition
+    again = ac.cron_tick_passed(NIGHTLY) & (ac.missing() | ac.execution_failed())
+    is_due: dg.AutomationCondition = ac.any_deps_match(ac.data_version_changed()) | again
+    return (is_due.since_last_handled() & ~ac.in_progress()).with_label("when_any_data_set_changes")
+
+
 class Automation(dg.AutomationConditionSensorDefinition):
     """Evaluates the conditions of all assets; the seeds of a data set become one run."""
 
@@ -226,7 +240,10 @@ class Automation(dg.AutomationConditionSensorDefinition):
 
 
 def _tagged(request: dg.RunRequest) -> dg.RunRequest:
-    dataset = _dataset_of(request.partition_key or request.tags[RANGE_START])
+    key = request.partition_key or request.tags.get(RANGE_START)
+    if key is None:  # over all data sets
+        return request
+    dataset = _dataset_of(key)
     return request.with_replaced_attrs(tags={**request.tags, DATASET_TAG: dataset})
 
 

@@ -29,7 +29,7 @@ from scmagnify_assets.failures import RETRY
 from scmagnify_assets.freshness import results_are_of_current_file
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.lineage import Materialization
-from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, split_key
+from scmagnify_assets.partitions import ALL, DATASET_SEEDS, DATASETS, OVER_DATASETS, split_key
 from scmagnify_assets.resources import LakeResource
 from scmagnify_core.errors import SchemaError, ScmagnifyError
 from scmagnify_core.network import NetworkConfig
@@ -45,8 +45,8 @@ USUAL_DROP = 0.2 + 1e-6  # stored as float32
 TRUSTED_JACCARD = 1 / 3
 TRUSTED_SPEARMAN = 0.5
 MAY_BE_EMPTY = (
-    "network_scores", "ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement", "tf_activity",
-    "regfactor_activity", "peak_gene_links", "peaks", "tf_binding", "motifs",
+    "network_scores", "leaderboard", "ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement",
+    "tf_activity", "regfactor_activity", "peak_gene_links", "peaks", "tf_binding", "motifs",
 )  # fmt: skip
 
 
@@ -54,18 +54,20 @@ def _rows(
     lake: Lakehouse, table: str, context: dg.AssetCheckExecutionContext
 ) -> Iterator[tuple[str, int | None, pd.DataFrame]]:
     """Rows of each partition of the run, with its data set and seed."""
-    for key in context.partition_keys:
+    for key in [ALL] if TABLES[table].asset in OVER_DATASETS else context.partition_keys:
         dataset, seed = split_key(key)
         yield dataset, seed, lake.read(table, dataset, seed)
 
 
 def _schema_check(table: Table) -> dg.AssetChecksDefinition:
+    partitions = DATASET_SEEDS if table.asset in SEED_ASSETS else DATASETS
+
     @dg.asset_check(
         asset=table.asset,
         name=f"schema_of_{table.name}",
         description=f"Rows of `{table.name}` in storage match their declaration, and there are some.",
         blocking=True,
-        partitions_def=DATASET_SEEDS if table.asset in SEED_ASSETS else DATASETS,
+        partitions_def=None if table.asset in OVER_DATASETS else partitions,
     )
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         problems: list[str] = []

@@ -415,10 +415,12 @@ def _summarize(name: str) -> None:
     _print(edges, Format.table)
     scores = _query(
         """SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
-                   method, round(auprc_ratio, 2) AS auprc_ratio, round(epr, 2) AS epr,
+                   method, round(auprc_ratio, 2) AS auprc_ratio,
+                   printf('%.2f to %.2f', auprc_ratio_low, auprc_ratio_high) AS "95 % over TFs", round(epr, 2) AS epr,
                    round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
                    round(lag_spearman, 2) AS lag_spearman
-            FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed'
+            FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed' AND variant = 'canonical'
+                AND method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
             ORDER BY truth, asked, auprc_ratio DESC""",
         {"name": name},
     )

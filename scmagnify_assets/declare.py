@@ -17,12 +17,12 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.context.invocation import DirectAssetExecutionContext
 
-from scmagnify_assets.automation import condition
+from scmagnify_assets.automation import condition, condition_over_datasets
 from scmagnify_assets.describe import definition_metadata
 from scmagnify_assets.executors import Needs, needs_of, op_tags
 from scmagnify_assets.failures import RETRY, final_user_errors
 from scmagnify_assets.freshness import FRESHNESS, FRESHNESS_OF
-from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
+from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS
 from scmagnify_assets.processes import measured
 from scmagnify_core.parallel import end_with_parent
 
@@ -44,6 +44,7 @@ def asset(
     needs: Needs | None = None,
     pool: str | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
+    over: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Declare an asset from a function of its inputs; see the module's docstring.
 
@@ -55,20 +56,25 @@ def asset(
         Cores, memory and GPUs, for executors that place steps on machines.
     pool
         Steps of one pool take turns, over all runs; the limit is in ``dagster.yaml``.
+    over
+        The asset of which this one is made from all partitions, and reads them itself. It has no partitions.
     """
 
     def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
         name = function.__name__
+        assert (over is not None) == (name in OVER_DATASETS), name
+        partitions = DATASET_SEEDS if per_seed else DATASETS
         return dg.asset(
             name=name,
-            partitions_def=DATASET_SEEDS if per_seed else DATASETS,
+            partitions_def=partitions if over is None else None,
+            deps=None if over is None else [dg.AssetDep(over, partition_mapping=dg.AllPartitionMapping())],
             backfill_policy=dg.BackfillPolicy.single_run() if per_seed else None,
             ins=ins,
             group_name=group,
             kinds=set(kinds),
             owners=[OWNERS[group]],
             metadata=definition_metadata(name),
-            automation_condition=condition(),
+            automation_condition=condition() if over is None else condition_over_datasets(),
             retry_policy=RETRY,
             op_tags=op_tags(needs_of(name, needs)),
             pool=pool,

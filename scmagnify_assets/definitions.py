@@ -43,6 +43,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     activity.regfactor_activity,
     communication.communication_scores,
     evaluation.network_scores,
+    evaluation.leaderboard,
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from scmagnify_assets.lineage import Materialization
+from scmagnify_assets.partitions import OVER_DATASETS
 from scmagnify_core.tables import STAMPED, Table, tables_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
         "receptor_tf_association": [("tf_activity", "activity"), ("dataset", "pseudotime")],
     },
     "network_scores": {name: [("multiscale_network", "magnitude")] for name in ("auprc", "auprc_ratio", "epr")},
+    "leaderboard": {
+        name: [("network_scores", origin)]
+        for name, origin in (("mean_rank", "auprc_ratio"), ("auprc_ratio", "auprc_ratio"), ("epr", "epr"))
+    },
 }  # fmt: skip
 
 
@@ -80,7 +85,8 @@ def definition_metadata(asset: str) -> dict[str, Any]:
     if tables := tables_of(asset):
         meanings = "\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)
         main = next((table.name for table in tables if table.name == asset), tables[0].name)
-        query = f"scmagnify sql \"FROM {main} WHERE dataset = '...' LIMIT 10\""
+        where = "" if asset in OVER_DATASETS else " WHERE dataset = '...'"
+        query = f'scmagnify sql "FROM {main}{where} LIMIT 10"'
         found |= {**_columns(asset), "tables": dg.MetadataValue.md(meanings), "query": query}
     return found
 

@@ -657,7 +657,7 @@ class Lakehouse:
             delta = self._open(name, version)
             stored = delta.schema().to_arrow().names  # a former version may lack columns that were added since
             names = [column for column in (columns or table.schema.names) if column in stored]
-            order = [column for column in (*table.partition_by, *table.key) if column in table.schema.names]
+            order = [column for column in (*table.partition_by, *table.key) if column in stored]
             files = delta.to_pyarrow_dataset(file_pruning_predicate=[(k, "=", v) for k, v in where.items()] or None)
             condition = None
             for column, value in where.items():
@@ -973,7 +973,7 @@ def _parquet(table: Table) -> WriterProperties:
 
 
 def _content_hash(bodies: Mapping[str, pa.Table], artifacts: Sequence[_Artifact]) -> str:
-    """Hash of what was written and nothing else: no identifier, time, path or process enters.
+    """Hash of what was written and nothing else: no identifier, time, path, process or measured column enters.
 
     Each column enters as its validity and its valid values. Not as Arrow's own IPC bytes: those include what happens
     to lie under a null and behind the end of a buffer.
@@ -981,7 +981,9 @@ def _content_hash(bodies: Mapping[str, pa.Table], artifacts: Sequence[_Artifact]
     digest = hashlib.sha256()
     for name in sorted(bodies):
         digest.update(f"table\0{name}\0{bodies[name].num_rows}\0".encode())
-        for field, column in zip(bodies[name].schema, bodies[name].columns, strict=True):
+        measured = [column.name for column in TABLES[name].columns if column.is_measured]
+        body = bodies[name].drop_columns(measured)
+        for field, column in zip(body.schema, body.columns, strict=True):
             digest.update(f"column\0{field.name}\0{field.type}\0".encode())
             whole = column.combine_chunks()
             for part in (whole.is_valid(), whole.drop_null()):

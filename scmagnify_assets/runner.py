@@ -1,8 +1,8 @@
 """The whole graph of one data set without a UI.
 
 Dagster runs one partition key, or one range of keys of one definition, at a time. The graph has two definitions (data
-set; data set x seed), so a full run is three waves. Each is an ordinary Dagster run on the same instance that the UI
-shows.
+set; data set x seed), so a full run is three waves, and a fourth for what is made of all data sets together. Each is
+an ordinary Dagster run on the same instance that the UI shows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from scmagnify_assets.definitions import ASSETS, resources
 from scmagnify_assets.failures import DATASET_TAG, error_in_words
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.partitions import RANGE_END, RANGE_START, join_key
+from scmagnify_assets.partitions import OVER_DATASETS, RANGE_END, RANGE_START, join_key
 from scmagnify_core.errors import InputError, ScmagnifyError
 from scmagnify_core.tables import tables_of
 
-# Assets in the order in which they can run, by partition: the second wave is that of the seeds.
+# Assets of a data set in the order in which they can run, by partition: the second wave is that of the seeds.
 WAVES: tuple[tuple[str, ...], ...] = (
     (
         "dataset", "gene_association", "peak_gene_links", "tf_binding", "prior_network", "diffusion_operators",
@@ -75,7 +75,8 @@ def run_dataset(
     """
     lake = Lakehouse(home.lake)
     settings = (*settings, *(() if seeds is None else (f"seeds={seeds}",)))
-    known = [asset for wave in WAVES for asset in wave]
+    waves = (*WAVES, OVER_DATASETS)
+    known = [asset for wave in waves for asset in wave]
     if unknown := [asset for asset in select if asset not in known]:
         raise InputError(f"--select {unknown[0]}", "is no asset.", f"Assets: {', '.join(known)}.")
     with open_instance(home) as instance:
@@ -83,14 +84,16 @@ def run_dataset(
         registry.refuse_changed_files(lake, registration)
         spec = registration.spec(settings, preset)
         registry.announce(instance, registration)
-        for wave in WAVES:
+        for wave in waves:
             chosen = [asset for asset in wave if not select or asset in select]
+            if wave is OVER_DATASETS and "network_scores" in select:
+                chosen = list(wave)  # it follows any change
             if not chosen:
                 continue
             if set(chosen) >= set(WAVES[1]):
                 _retire_seeds(lake, registration, spec.seeds)
-            tags = {DATASET_TAG: name}
-            partition_key: str | None = name
+            tags = {} if wave is OVER_DATASETS else {DATASET_TAG: name}
+            partition_key = None if wave is OVER_DATASETS else name
             if wave[0] == "trained_model":
                 partition_key = None if spec.seeds > 1 else join_key(name, 0)
                 if spec.seeds > 1:

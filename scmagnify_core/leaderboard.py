@@ -1,24 +1,64 @@
-"""One data set's network beside its controls, under every question that a ground truth can answer.
+"""One data set's network beside baselines and controls, under every question that a ground truth can answer.
 
 The questions are kept apart because their answers differ: how much of the whole truth is ranked high (where the
 prior does most of the work, as edges outside it score 0), how much is found beyond the prior (nothing, by
 construction, for a model that is bound to the prior: the row is there to say so), and how well the candidates are
 ordered.
+
+`leaderboard` then compares methods over data sets. A data set counts once, whatever the number of its truths; methods
+are ranked within each, so that one data set with large ratios does not decide; and the interval is over data sets, the
+unit that a claim about methods is made for.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from scipy import special
 
 from scmagnify_core.dataset import Dataset
+from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.evaluation import score_network
-from scmagnify_core.methods.controls import correlation_network, prior_network, random_network
+from scmagnify_core.methods.baselines import BASELINES, work_of
+from scmagnify_core.methods.controls import (
+    correlation_network,
+    prior_network,
+    random_network,
+    shuffled_prior_network,
+)
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.prior.base_network import read_table, rename_columns
+from scmagnify_core.tables import TABLES
 
-QUESTIONS = ({"prior_edges": "kept"}, {"prior_edges": "removed"}, {"universe": "candidates"})
+QUESTIONS: tuple[Mapping[str, str], ...] = (
+    {"prior_edges": "kept"},
+    {"prior_edges": "removed"},
+    {"universe": "candidates"},
+    {"variant": "deepsem"},
+    {"variant": "beeline"},
+)
+SHUFFLED = "shuffled_prior"
+MOST_WORK = 2e12  # multiplications, some minutes: a baseline that takes more is left out
+
+Ranker = Callable[[], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A method's ranked edges, and how long it took to rank them; NaN for the network, which is made elsewhere.
+
+    Peak memory is not told: methods share one process, whose peak is that of the hungriest.
+    """
+
+    method: str
+    edges: pd.DataFrame
+    runtime_s: float
 
 
 def read_truth(path: Path) -> pd.DataFrame:
@@ -26,19 +66,58 @@ def read_truth(path: Path) -> pd.DataFrame:
     return rename_columns(read_table(path), ("source", "target"), f"'{path.name}'")
 
 
-def rankings(dataset: Dataset, prior: PriorNetwork, edges: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The network and each control, by name."""
+def rankings(
+    dataset: Dataset, prior: PriorNetwork, edges: pd.DataFrame, operators: DiffusionOperators | None = None
+) -> Iterator[Ranking | str]:
+    """The network, each baseline and each control; in place of one that is left out, a sentence that says why.
+
+    Without ``operators`` there are no lags, hence no baselines on them.
+    """
     candidates = prior.to_table()
-    yield "scmagnify", edges
-    yield "correlation", correlation_network(dataset.rna.X, list(dataset.genes), candidates)
-    yield "prior", prior_network(candidates)
-    yield "random", random_network(candidates)
+    correlate = partial(correlation_network, dataset.rna.X, list(dataset.genes), candidates)
+    rankers: dict[str, Ranker] = {
+        "correlation": correlate,
+        "spearman": partial(correlate, method="spearman"),
+        "prior": partial(prior_network, candidates),
+        SHUFFLED: partial(shuffled_prior_network, candidates),
+        "random": partial(random_network, candidates),
+    }
+    work: dict[str, float] = {}
+    if operators is not None:
+        work = work_of(len(operators.lagged), operators.lagged.shape[1], prior)
+        is_possible = min(work.values()) <= MOST_WORK  # else the dense expression of all targets may not fit
+        inputs = operators.lagged, dataset.expression(prior.targets if is_possible else ()), prior
+        rankers = {name: partial(method, *inputs) for name, method in BASELINES.items()} | rankers
+    yield Ranking("scmagnify", edges, float("nan"))
+    for name, rank in rankers.items():
+        if work.get(name, 0) > MOST_WORK:
+            yield f"{name} was left out: it would take some {work[name]:.0e} multiplications, more than {MOST_WORK:.0e}"
+            continue
+        start = time.perf_counter()
+        try:
+            ranked = rank()
+        except InputError as error:
+            yield f"{name} was left out: {error}"
+            continue
+        yield Ranking(name, ranked, time.perf_counter() - start)
 
 
 def score_methods(
-    dataset: Dataset, prior: PriorNetwork, edges: pd.DataFrame, truth: pd.DataFrame
+    dataset: Dataset,
+    prior: PriorNetwork,
+    edges: pd.DataFrame,
+    truth: pd.DataFrame,
+    operators: DiffusionOperators | None = None,
+    preset: str | None = None,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Score the network and its controls.
+    """Score the network, its baselines and its controls.
+
+    Parameters
+    ----------
+    operators
+        For the baselines on lagged expression; without it they are left out.
+    preset
+        Name for the ``preset`` column.
 
     Returns
     -------
@@ -50,20 +129,77 @@ def score_methods(
         Not one question can be asked of this truth.
     """
     candidates = prior.to_table()
-    frames, notes, last = [], [], None
-    for name, ranking in rankings(dataset, prior, edges):
+    frames: list[pd.DataFrame] = []
+    notes: list[str] = []
+    last = None
+    for ranking in rankings(dataset, prior, edges, operators):
+        if isinstance(ranking, str):
+            notes.append(ranking)
+            continue
         for question in QUESTIONS:
+            if ranking.method == SHUFFLED and "universe" in question:
+                continue  # its edges are others than the candidates
             try:
-                scored = score_network(ranking, truth, genes=dataset.genes, prior=candidates, method=name, **question)  # type: ignore[arg-type]
+                scored = score_network(
+                    ranking.edges,
+                    truth,
+                    genes=dataset.genes,
+                    prior=candidates,
+                    method=ranking.method,
+                    **question,  # type: ignore[arg-type]
+                )
             except InputError as error:
                 last = error
                 notes.append(str(error))
                 continue
-            frames.append(scored)
             notes += scored.attrs["notes"]
-    if not frames:
-        assert last is not None
-        raise last
-    for frame in frames:
-        frame.attrs = {}  # concat compares attrs, and these differ
+            scored.attrs = {}  # concat compares attrs, and these differ
+            frames.append(scored.assign(preset=preset, runtime_s=ranking.runtime_s))
+        if not frames:  # what can be asked depends on the truth alone
+            assert last is not None
+            raise last
     return pd.concat(frames, ignore_index=True), tuple(dict.fromkeys(notes))
+
+
+def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
+    """Compare methods over data sets.
+
+    Parameters
+    ----------
+    scores
+        Table ``network_scores`` of several data sets, with column ``dataset``. Rows of other variants than the
+        canonical one are left aside.
+
+    Returns
+    -------
+    Body of the ``leaderboard`` table: a row for each preset, question, method, and kind of truth; in rows of truth
+    ``all`` a data set counts with the mean over its kinds. Best mean rank first. The interval is that of Student's t
+    over data sets, null for one data set.
+    """
+    scores = scores[scores["variant"].fillna("canonical") == "canonical"]  # an older product had no other
+    scores = scores.assign(preset=scores["preset"].fillna("unknown"))
+    question = ["dataset", "preset", "truth", "prior_edges"]
+    ranked = scores.assign(mean_rank=scores.groupby(question)["auprc_ratio"].rank(ascending=False))
+    figures = ["mean_rank", "auprc_ratio", "epr", "runtime_s"]
+    once = ranked.groupby(["dataset", "preset", "prior_edges", "method"], as_index=False)[figures].mean()
+    rows = []
+    keys = ["preset", "truth", "prior_edges", "method"]
+    for key, group in pd.concat([ranked, once.assign(truth="all")]).groupby(keys):
+        row = dict(zip(keys, key, strict=True)) | {"n_datasets": len(group), "mean_rank": group["mean_rank"].mean()}
+        for name in ("auprc_ratio", "epr"):
+            row[name] = group[name].mean()
+            row[f"{name}_low"], row[f"{name}_high"] = _interval_of_mean(group[name].to_numpy(dtype=np.float64))
+        seconds = group["runtime_s"].dropna()
+        rows.append(row | {"runtime_s": seconds.median() if len(seconds) else float("nan")})
+    columns = [column.name for column in TABLES["leaderboard"].body]
+    frame = pd.DataFrame(rows, columns=columns).astype({"n_datasets": np.int32})
+    return frame.sort_values(["preset", "truth", "prior_edges", "mean_rank", "method"], ignore_index=True)
+
+
+def _interval_of_mean(values: Float[np.ndarray, " dataset"]) -> tuple[float, float]:
+    """95 % interval of the mean; NaN for a single value."""
+    n = len(values)
+    if n < 2:
+        return float("nan"), float("nan")
+    half = float(special.stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
+    return float(values.mean()) - half, float(values.mean()) + half

@@ -27,13 +27,17 @@ TIME = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type, what it means and, where it has one, its unit."""
+    """One column: its Arrow type, what it means and, where it has one, its unit.
+
+    ``is_measured`` values, such as seconds, differ between equal runs: they are no part of what the content is.
+    """
 
     name: str
     dtype: pa.DataType
     meaning: str
     unit: str | None = None
     nullable: bool = False
+    is_measured: bool = False
 
     @property
     def field(self) -> pa.Field:
@@ -338,8 +342,8 @@ _TABLES = (
         "edges", "multiscale_network", "One row per candidate edge: the ranked network.",
         (
             DATASET, SOURCE, TARGET,
-            Column("score", FLOAT32, "strength: the largest magnitude over lags; higher is more certain"),
-            Column("signed_score", FLOAT32, "weight at the lag of largest absolute weight; negative represses"),
+            Column("score", FLOAT32, "strength: absolute sum of the weights over lags; higher is more certain"),
+            Column("signed_score", FLOAT32, "sum of the weights over lags; negative represses"),
             Column("lag", FLOAT32, "estimated lag: mean of the lags weighted by magnitude", "steps"),
             Column("peak_lag", INT16, "lag of the largest magnitude", "steps"),
             Column("n_seeds", INT16, "seeds that were aggregated"),
@@ -348,6 +352,8 @@ _TABLES = (
             Column("score_sd", FLOAT32, "standard deviation of the score over seeds"),
             Column("rank", INT32, "rank by score, 1 is the strongest"),
             Column("is_selected", FLAG, "passes the network's threshold"),
+            Column("pvalue", FLOAT64, "of the TF's past beside the target's other candidates", nullable=True),
+            Column("padj", FLOAT64, "false discovery rate (Benjamini-Hochberg) over all edges", nullable=True),
             MADE_BY,
         ),
         key=("source", "target"),
@@ -479,10 +485,10 @@ _TABLES = (
         key=("sender", "receiver", "ligand", "receptor", "tf"),
     ),
     Table(
-        "network_scores", "network_scores", "The network and its controls against a ground truth.",
+        "network_scores", "network_scores", "The network, baselines and controls against a ground truth.",
         (
             DATASET,
-            Column("method", TEXT, "scmagnify, or the control: random, prior, correlation"),
+            Column("method", TEXT, "scmagnify, or a baseline or control beside it"),
             Column("truth", TEXT, "kind of ground truth"),
             Column("prior_edges", TEXT, "kept; removed from truth and universe; only: the universe is the prior"),
             Column("n_true", INT32, "true edges in the universe", "edges"),
@@ -494,9 +500,42 @@ _TABLES = (
             Column("epr_ceiling", FLOAT64, "largest EPR that is possible"),
             Column("sign_accuracy", FLOAT64, "share of true edges of right sign", nullable=True),
             Column("lag_spearman", FLOAT64, "rank correlation of estimated and true lag", nullable=True),
+            Column("variant", TEXT, "whose definition of the figures: canonical, deepsem, beeline", nullable=True),
+            Column("auprc_z", FLOAT64, "AUPRC against random labels", "standard deviations", nullable=True),
+            Column("epr_z", FLOAT64, "EPR against random labels", "standard deviations", nullable=True),
+            Column("auprc_ratio_low", FLOAT64, "lower end of the 95 % interval over TFs", nullable=True),
+            Column("auprc_ratio_high", FLOAT64, "upper end of the 95 % interval over TFs", nullable=True),
+            Column("epr_low", FLOAT64, "lower end of the 95 % interval over TFs", nullable=True),
+            Column("epr_high", FLOAT64, "upper end of the 95 % interval over TFs", nullable=True),
+            Column("auprc_ratio_folds", FLOAT64, "mean AUPRC ratio over disjoint folds of TFs", nullable=True),
+            Column("epr_folds", FLOAT64, "mean EPR over disjoint folds of TFs", nullable=True),
+            Column("preset", TEXT, "preset of the data set", nullable=True),
+            Column("runtime_s", FLOAT64, "time to rank the candidates; null for the network, made elsewhere", "s",
+                   nullable=True, is_measured=True),
             MADE_BY,
         ),
-        key=("method", "truth", "prior_edges"),
+        key=("method", "truth", "prior_edges", "variant"),
+    ),
+    Table(
+        "leaderboard", "leaderboard", "Methods over all data sets that have a ground truth.",
+        (
+            Column("dataset", TEXT, "always 'all'"),
+            Column("preset", TEXT, "preset of the data sets"),
+            Column("truth", TEXT, "kind of ground truth; all: the mean over the kinds of a data set counts once"),
+            Column("prior_edges", TEXT, "kept; removed from truth and universe; only: the universe is the prior"),
+            Column("method", TEXT, "scmagnify, or a baseline or control beside it"),
+            Column("n_datasets", INT32, "data sets", "data sets"),
+            Column("mean_rank", FLOAT64, "mean over data sets of the rank by AUPRC; 1 is best"),
+            Column("auprc_ratio", FLOAT64, "mean AUPRC ratio"),
+            Column("auprc_ratio_low", FLOAT64, "lower end of the 95 % interval over data sets", nullable=True),
+            Column("auprc_ratio_high", FLOAT64, "upper end of the 95 % interval over data sets", nullable=True),
+            Column("epr", FLOAT64, "mean EPR"),
+            Column("epr_low", FLOAT64, "lower end of the 95 % interval over data sets", nullable=True),
+            Column("epr_high", FLOAT64, "upper end of the 95 % interval over data sets", nullable=True),
+            Column("runtime_s", FLOAT64, "median time to rank the candidates", "s", nullable=True, is_measured=True),
+            MADE_BY,
+        ),
+        key=("preset", "truth", "prior_edges", "method"),
     ),
     Table(
         "lineage", "lakehouse", "Who made which rows, from what, with which code. Append only.",

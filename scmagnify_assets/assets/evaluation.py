@@ -1,17 +1,23 @@
-"""The network and its controls against a ground truth, where the data set names one."""
+"""The network beside baselines and controls: of one data set that names a ground truth, and over all of them."""
 
+import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 
+from scmagnify_assets import registry
 from scmagnify_assets.declare import asset
-from scmagnify_assets.describe import figure_metadata, table_preview
-from scmagnify_assets.resources import Specs
+from scmagnify_assets.describe import figure_metadata, table_metadata, table_preview
+from scmagnify_assets.partitions import ALL
+from scmagnify_assets.resources import LakeResource, Specs
+from scmagnify_core import leaderboard as over_datasets
 from scmagnify_core.dataset import Dataset
+from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.leaderboard import read_truth, score_methods
 from scmagnify_core.network import MultiscaleNetwork
-from scmagnify_core.plots.evaluation import plot_scores
+from scmagnify_core.plots.evaluation import plot_leaderboard, plot_scores
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
 
@@ -21,24 +27,76 @@ def network_scores(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
     prior_network: PriorNetwork,
+    diffusion_operators: DiffusionOperators,
     multiscale_network: MultiscaleNetwork,
     specs: Specs,
 ) -> Mapping[str, pd.DataFrame]:
-    """AUPRC, early precision, signs and lags of the network beside random, prior and correlation."""
-    path = specs.get(context.partition_key).truth
+    """AUPRC, early precision, signs and lags of the network beside baselines and controls."""
+    spec = specs.get(context.partition_key)
+    path = spec.truth
     if path is None:
         context.add_output_metadata({"truth": "none given: set truth in the data set's TOML, or add --truth FILE"})
         return {"network_scores": pd.DataFrame(columns=[column.name for column in TABLES["network_scores"].body])}
-    scores, notes = score_methods(dataset, prior_network, multiscale_network.edges, read_truth(path))
+    scores, notes = score_methods(
+        dataset, prior_network, multiscale_network.edges, read_truth(path), diffusion_operators, spec.preset
+    )
     for note in notes:
         context.log.info(note)
-    columns = ["method", "truth", "prior_edges", "n_true", "auprc_ratio", "epr", "epr_ceiling", "sign_accuracy"]
+    columns = [
+        "method",
+        "truth",
+        "prior_edges",
+        "n_true",
+        "auprc_ratio",
+        "auprc_ratio_low",
+        "auprc_ratio_high",
+        "epr",
+    ]
+    canonical = scores[scores["variant"] == "canonical"]
     context.add_output_metadata(
         {
             "truth": str(path),
-            "scores": table_preview(scores[columns]),
+            "scores": table_preview(canonical[columns]),
             "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes)),
             "figure": figure_metadata(plot_scores(scores)),
         }
     )
     return {"network_scores": scores}
+
+
+@asset(group="evaluation", over="network_scores")
+def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+    """Methods over all data sets that have a ground truth: mean rank, and mean AUPRC ratio with its interval."""
+    store = lake.open()
+    # One at a time, from reading to writing: of two at once, the one that read less might write last.
+    with store.claim("leaderboard"):
+        made = [one for name in registry.names(store) if (one := store.current("network_scores", name)) is not None]
+        read = [store.read("network_scores", materialization_id=one.materialization_id) for one in made]
+        columns = [column.name for column in TABLES["network_scores"].columns]
+        # Scores of an older product lack columns.
+        scores = pd.concat(
+            [one.reindex(columns=columns) for one in read if len(one)] or [pd.DataFrame(columns=columns)]
+        )
+        board = over_datasets.leaderboard(scores)
+        written = store.write(
+            "leaderboard", ALL, None, {"leaderboard": board}, {},
+            run_id=context.run_id,
+            inputs=[one.to_input() for one in made],
+            parameters={},
+            file_sha256=hashlib.sha256("".join(one.file_sha256 for one in made).encode()).hexdigest(),
+        )  # fmt: skip
+    metadata: dict[str, Any] = {"n_datasets": scores["dataset"].nunique(), **table_metadata("leaderboard", [written])}
+    if len(board):
+        shown = board[(board["truth"] == "all") & (board["prior_edges"] == "only")]
+        columns = [
+            "preset",
+            "method",
+            "n_datasets",
+            "mean_rank",
+            "auprc_ratio",
+            "auprc_ratio_low",
+            "auprc_ratio_high",
+        ]
+        metadata["order_of_candidates"] = table_preview(shown[columns])
+        metadata["figure"] = figure_metadata(plot_leaderboard(board, scores))
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(written.data_version[:32]))

@@ -4,6 +4,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from scmagnify_assets import registry
 from scmagnify_assets.assets.activity import regfactor_activity, tf_activity
@@ -11,7 +12,7 @@ from scmagnify_assets.assets.association import gene_association
 from scmagnify_assets.assets.communication import communication_scores
 from scmagnify_assets.assets.dataset import dataset
 from scmagnify_assets.assets.diffusion import diffusion_operators
-from scmagnify_assets.assets.evaluation import network_scores
+from scmagnify_assets.assets.evaluation import leaderboard, network_scores
 from scmagnify_assets.assets.model import trained_model
 from scmagnify_assets.assets.network import multiscale_network, seed_network
 from scmagnify_assets.assets.prior import peak_gene_links, prior_network, tf_binding
@@ -22,6 +23,7 @@ from scmagnify_assets.partitions import join_key
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import read_dataset
+from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.network import Network, aggregate_seeds
 from scmagnify_core.prior import assemble_prior, read_base_network
@@ -99,7 +101,7 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     network = through_storage("seed_network", networks[0], tmp_path)
     np.testing.assert_array_equal(network.tensor(), networks[0].tensor())
 
-    aggregate = multiscale_network(context(), {0: network}, specs=specs)
+    aggregate = multiscale_network(context(), {0: network}, again, prior, stored, specs=specs)
     restored = through_storage("multiscale_network", aggregate, tmp_path)
     np.testing.assert_array_equal(restored.network.tensor(), aggregate.network.tensor())
     np.testing.assert_array_equal(restored.weight_sd, aggregate.weight_sd)
@@ -116,10 +118,59 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     through_storage("regfactor_activity", regfactor_activity(context(), again, factors, specs=specs), tmp_path)
     links = communication_scores(context(), again, activities, specs=specs)
     assert not through_storage("communication_scores", links, tmp_path)["ligand_receptor"].empty
-    scores = network_scores(context(), again, prior, restored, specs=specs)
-    assert set(through_storage("network_scores", scores, tmp_path)["network_scores"]["method"]) == {
-        "scmagnify", "correlation", "prior", "random",
+    scores = network_scores(context(), again, prior, stored, restored, specs=specs)
+    found = through_storage("network_scores", scores, tmp_path)["network_scores"]
+    assert set(found["method"]) == {
+        "scmagnify", "lagged_correlation", "ridge", "group_lasso", "boosted_trees", "correlation", "spearman", "prior",
+        "shuffled_prior", "random",
     }  # fmt: skip
+    assert set(found["preset"]) == {"recommended"}
+
+
+def scores_of(**ratios):
+    """Rows of `network_scores`, by method."""
+    same = {"truth": "chip", "prior_edges": "only", "n_true": 5, "n_universe": 50, "density": 0.1, "auprc": 0.2}
+    same |= {"epr": 1.0, "epr_ceiling": 10.0, "variant": "canonical", "preset": "recommended"}
+    rows = pd.DataFrame([{"method": method, "auprc_ratio": ratio} | same for method, ratio in ratios.items()])
+    return rows.reindex(columns=[column.name for column in TABLES["network_scores"].body])
+
+
+def write_scores(lake, name, frame):
+    return lake.write(
+        "network_scores", name, None, {"network_scores": frame}, {},
+        run_id="none", inputs=(), parameters={}, file_sha256=name,
+    )  # fmt: skip
+
+
+def test_leaderboard_is_made_of_the_scores_of_all_data_sets(home, raw_settings):
+    store, resource = Lakehouse(home.lake), LakeResource(root=str(home.lake))
+    for name in ("a", "b", "without"):
+        registry.register(store, raw_settings | {"name": name})
+    made = [write_scores(store, "a", scores_of(scmagnify=3.0, random=1.0))]
+    made.append(write_scores(store, "b", scores_of(scmagnify=5.0, random=1.0)))
+    write_scores(store, "without", scores_of().iloc[:0])
+    first = leaderboard(dg.build_asset_context(), lake=resource)
+    board = store.read("leaderboard").set_index(["truth", "method"])
+    assert board.loc[("all", "scmagnify"), ["n_datasets", "auprc_ratio", "mean_rank"]].tolist() == [2, 4.0, 1.0]
+    assert set(board["dataset"]) == {"all"}
+    assert first.metadata["n_datasets"] == 2
+    assert "data:image/png" in first.metadata["figure"].value
+    inputs = {one.materialization_id for one in store.current("leaderboard", "all").inputs}
+    assert inputs >= {one.materialization_id for one in made}
+    # The same scores again are the same board, whatever time they took; others are not.
+    slower = scores_of(scmagnify=5.0, random=1.0).assign(runtime_s=9.0)
+    assert write_scores(store, "b", slower).data_version == made[1].data_version
+    assert leaderboard(dg.build_asset_context(), lake=resource).data_version == first.data_version
+    assert store.read("leaderboard")["runtime_s"].max() == 9.0
+    write_scores(store, "b", scores_of(scmagnify=6.0, random=1.0))
+    assert leaderboard(dg.build_asset_context(), lake=resource).data_version != first.data_version
+
+
+def test_leaderboard_without_any_truth_is_empty(home, raw_settings):
+    registry.register(Lakehouse(home.lake), raw_settings)
+    result = leaderboard(dg.build_asset_context(), lake=LakeResource(root=str(home.lake)))
+    assert result.metadata["dagster/row_count"] == 0
+    assert "figure" not in result.metadata
 
 
 def test_stored_values_do_not_depend_on_when_they_were_made(specs, tmp_path):
@@ -144,8 +195,11 @@ def test_prior_network_without_a_prior_says_how_to_give_one(home, raw_settings, 
 
 
 def test_multiscale_network_names_missing_seeds(specs):
+    data = dataset(context(), specs.get("small"))
+    prior, _ = assemble_prior(read_base_network(specs.get("small").prior[0]), data)
+    operators = DiffusionOperators(sparse.csr_matrix((0, 0)), np.empty((0, 1, len(prior.sources))), prior.sources)
     with pytest.raises(InputError, match=r"seeds \[0\] of 'small': have no network yet"):
-        multiscale_network(context(), {}, specs=specs)
+        multiscale_network(context(), {}, data, prior, operators, specs=specs)
 
 
 def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
@@ -160,10 +214,11 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
         prior.sources, prior.targets, prior.source_index, prior.target_index, nothing, nothing, nothing
     )  # fmt: skip
     aggregate = aggregate_seeds({0: network})
+    none = DiffusionOperators(sparse.csr_matrix((0, 0)), np.empty((0, 1, prior.n_edges)), prior.sources)
     activity = Activity(pd.DataFrame(columns=["cell", "source", "activity", "pvalue", "padj"]), {})
     for name, value in (
         ("communication_scores", communication_scores(context("plain"), data, activity, specs=specs)),
-        ("network_scores", network_scores(context("plain"), data, prior, aggregate, specs=specs)),
+        ("network_scores", network_scores(context("plain"), data, prior, none, aggregate, specs=specs)),
         ("peak_gene_links", (links := peak_gene_links(context("plain"), data, specs=specs))),
         ("tf_binding", tf_binding(context("plain"), data, links, specs=specs)),
     ):

@@ -9,13 +9,13 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from scmagnify_assets import failures, registry
-from scmagnify_assets.automation import automation_sensor, join_seeds, seeds_of_datasets
+from scmagnify_assets.automation import _tagged, automation_sensor, join_seeds, seeds_of_datasets
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS, defs, resources
 from scmagnify_assets.failures import DATASET_TAG
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.partitions import DATASET_SEEDS, RANGE_END, RANGE_START, join_key
+from scmagnify_assets.partitions import DATASET_SEEDS, OVER_DATASETS, RANGE_END, RANGE_START, join_key
 from scmagnify_assets.runner import WAVES, open_instance
 
 EVENING = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
@@ -30,6 +30,7 @@ class Platform:
         self.cursor: Any = None
         self.monkeypatch = pytest.MonkeyPatch()
         self.now = EVENING
+        self.wants_leaderboard = False
         self.evaluate()  # conditions start from the state at their first evaluation
 
     def add(self, raw: dict[str, Any]) -> None:
@@ -44,10 +45,11 @@ class Platform:
         result = dg.evaluate_automation_conditions(defs, self.instance, cursor=self.cursor, evaluation_time=self.now)
         self.monkeypatch.undo()
         self.cursor = result.cursor
+        self.wants_leaderboard = None in result.get_requested_partitions(dg.AssetKey("leaderboard"))
         found = {
             asset.key.to_user_string(): sorted(map(str, result.get_requested_partitions(asset.key)))
             for asset in ASSETS
-            if isinstance(asset, dg.AssetsDefinition)
+            if isinstance(asset, dg.AssetsDefinition) and asset.partitions_def is not None
         }
         return {name: keys for name, keys in found.items() if keys}
 
@@ -232,6 +234,29 @@ def test_what_one_run_makes_in_order_is_not_made_again_beside_other_data_sets(
     assert {name: requests.get(name) for name in first[1:]} == {name: ["other"] for name in first[1:]}
 
 
+def test_the_leaderboard_follows_the_scores_of_every_data_set_and_waits_for_none(
+    platform: Platform, raw_settings: dict[str, Any]
+) -> None:
+    platform.add(raw_settings)
+    platform.add(raw_settings | {"name": "other"})  # of which nothing is ever made
+    made = {"network_scores": ["small"]}
+    platform.make(made, "v1")
+    platform.evaluate()
+    assert platform.wants_leaderboard
+    platform.instance.report_runless_asset_event(dg.AssetMaterialization("leaderboard"))
+    for version, is_new in (("v1", False), ("v2", True)):
+        platform.evaluate()
+        platform.make(made, version)
+        platform.evaluate()
+        assert platform.wants_leaderboard == is_new
+
+
+def test_a_request_over_all_data_sets_has_no_data_set() -> None:
+    request = dg.RunRequest(asset_selection=[dg.AssetKey("leaderboard")])
+    assert join_seeds([request]) == [request]
+    assert DATASET_TAG not in _tagged(request).tags
+
+
 def test_seeds_of_datasets_follows_the_registry(home: Home, raw_settings: dict[str, Any]) -> None:
     lake = Lakehouse(home.lake)
     assert seeds_of_datasets() == {}
@@ -290,4 +315,5 @@ def test_every_asset_that_can_be_made_has_the_condition() -> None:
     for key in GRAPH.materializable_asset_keys:
         condition = GRAPH.get(key).automation_condition
         assert condition is not None, key
-        assert condition.get_label() == "when_inputs_change"
+        over_all = key.to_user_string() in OVER_DATASETS
+        assert condition.get_label() == ("when_any_data_set_changes" if over_all else "when_inputs_change")

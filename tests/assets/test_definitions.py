@@ -12,7 +12,7 @@ from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import defs
 from scmagnify_assets.executors import PRELOADED
 from scmagnify_assets.home import Home
-from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS
+from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS
 from scmagnify_assets.runner import WAVES
 from scmagnify_core.tables import TABLES
 
@@ -27,12 +27,13 @@ DEPENDENCIES = {
     "diffusion_operators": {"dataset", "prior_network"},
     "trained_model": {"dataset", "prior_network", "diffusion_operators"},
     "seed_network": {"trained_model", "diffusion_operators", "prior_network"},
-    "multiscale_network": {"seed_network"},
+    "multiscale_network": {"seed_network", "dataset", "prior_network", "diffusion_operators"},
     "regfactors": {"multiscale_network"},
     "tf_activity": {"dataset", "multiscale_network"},
     "regfactor_activity": {"dataset", "regfactors"},
     "communication_scores": {"dataset", "tf_activity"},
-    "network_scores": {"dataset", "prior_network", "multiscale_network"},
+    "network_scores": {"dataset", "prior_network", "diffusion_operators", "multiscale_network"},
+    "leaderboard": {"network_scores"},
 }
 
 
@@ -51,6 +52,9 @@ def test_dependencies(graph: Any) -> None:
 
 def test_partitions(graph: Any) -> None:
     for node in graph.asset_nodes:
+        if node.key.to_user_string() in OVER_DATASETS:
+            assert node.partitions_def is None
+            continue
         of_seeds = node.key.to_user_string() in ("trained_model", "seed_network")
         assert node.partitions_def == (DATASET_SEEDS if of_seeds else DATASETS), node.key
 
@@ -68,7 +72,7 @@ def test_every_asset_says_what_it_is(graph: Any) -> None:
 
 def test_waves_hold_every_asset_after_what_it_needs() -> None:
     done = {"raw_dataset"}
-    for name in (asset for wave in WAVES for asset in wave):
+    for name in (asset for wave in (*WAVES, OVER_DATASETS) for asset in wave):
         assert DEPENDENCIES[name] <= done, name
         done.add(name)
     assert done == set(DEPENDENCIES)
