@@ -12,12 +12,12 @@ Contents, in the order the data flow:
 ``metacells``       groups of like cells, for what single cells are too sparse for
 ``prior``           candidate edges, from chromatin or imported: the P x Q mask that constrains the model
 ``diffusion``       directed sparse transition over cells; lagged expression
-``methods``         network inference: ``granger`` (scMagnify itself) and ``controls``
+``methods``         network inference: ``granger`` (scMagnify itself), ``baselines`` on the same lags, ``controls``
 ``network``         the K x P x Q network; aggregation over seeds; the ranked edges
 ``regfactors``      Tucker decomposition into lag, TF and target loadings
 ``activity``        TF and RegFactor activity per cell
 ``communication``   ligand -> receptor -> TF; ``lagged`` holds its lagged correlation and the null of that
-``evaluation``      a network against a ground truth; ``leaderboard`` sets its controls beside it
+``evaluation``      a network against a ground truth; ``leaderboard`` sets others beside it, over data sets
 ``plots``           tables in, figures out
 ``simulation``      data with a planted network, the embedded default; ``simulated_genome`` its sequence and motifs
 ``tables``          the columns, types and meaning of everything that is stored

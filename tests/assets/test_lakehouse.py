@@ -181,6 +181,22 @@ def test_create_adds_nullable_columns_to_an_older_lake(tmp_path: Path) -> None:
     assert "n_counts" not in lake.read("cells", version=1)
 
 
+def test_a_key_that_has_grown_leaves_former_versions_readable(tmp_path: Path) -> None:
+    """Rows of several data sets are put in the order of the key, of which a former version may lack a column."""
+    old = pa.schema([field for field in TABLES["network_scores"].schema if field.name != "variant"])
+    path = str(tmp_path / "lake" / "network_scores")
+    DeltaTable.create(path, schema=old, partition_by=["dataset"])
+    for name in ("b", "a"):
+        row = {field.name: 1 for field in old} | {
+            field.name: name for field in old if field.type == pa.string()
+        }  # fmt: skip
+        write_deltalake(path, pa.Table.from_pylist([row], schema=old), mode="append")
+    lake = Lakehouse(tmp_path / "lake")
+    lake.create()
+    assert lake.read("network_scores")["variant"].isna().all()
+    assert lake.read("network_scores", version=2)["dataset"].tolist() == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

@@ -8,7 +8,7 @@ import pytest
 from scmagnify_assets import registry
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.partitions import join_key, split_key
+from scmagnify_assets.partitions import ALL, OVER_DATASETS, join_key, split_key
 from scmagnify_assets.registry import announce
 from scmagnify_assets.runner import WAVES, RunError, open_instance, run_dataset
 from scmagnify_core.tables import TABLES, tables_of
@@ -53,7 +53,12 @@ def test_run_records_lineage_versions_and_metadata(ran):
     assert inputs["trained_model"] == {(name, None) for name in ("dataset", "prior_network", "diffusion_operators")}
     assert made["prior_network"].parameters["sha256"]["prior"] == registry.find(lake, "small").files["prior"]
     assert inputs["seed_network"] == {("trained_model", 0), ("diffusion_operators", None), ("prior_network", None)}
-    assert inputs["multiscale_network"] == {("seed_network", 0), ("seed_network", 1)}
+    assert inputs["multiscale_network"] == {("seed_network", 0), ("seed_network", 1)} | {
+        (name, None) for name in ("dataset", "prior_network", "diffusion_operators")
+    }
+    (scores,) = lake.current("leaderboard", ALL).inputs
+    assert scores.materialization_id == made["network_scores"].materialization_id
+    assert set(lake.read("leaderboard")["method"]) == set(lake.read("network_scores")["method"])
     known = {one.materialization_id for one in made.values()} | {registry.find(lake, "small").materialization_id}
     for asset in assets:
         for one in made[asset].inputs:
@@ -69,6 +74,9 @@ def test_run_records_lineage_versions_and_metadata(ran):
         assert event.metadata["dagster/row_count"].value == made["multiscale_network"].tables["multiscale_network"]
         assert "data:image/png;base64" in event.metadata["figure"].value
         assert latest(instance, "trained_model", join_key("small", 1))
+        (board,) = instance.fetch_materializations(dg.AssetKey("leaderboard"), limit=1).records
+        assert "data:image/png;base64" in board.asset_materialization.metadata["figure"].value
+        assert board.asset_materialization.metadata["runtime_s"].value > 0
         assert (
             latest(instance, "raw_dataset", "small").metadata["sha256"].value == registry.find(lake, "small").sha256
         )
@@ -127,7 +135,7 @@ def test_a_failed_blocking_check_stops_what_is_downstream(ran):
 
 
 def test_every_replaceable_table_belongs_to_an_asset_of_the_graph():
-    assets = {asset for wave in WAVES for asset in wave} | {"raw_dataset"}
+    assets = {asset for wave in (*WAVES, OVER_DATASETS) for asset in wave} | {"raw_dataset"}
     for table in TABLES.values():
         assert table.asset in assets or table.mode == "append", table.name
         assert table in tables_of(table.asset)
