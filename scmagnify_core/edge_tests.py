@@ -14,7 +14,7 @@ surrogates of ``lagged``, all of them at once. Level and slope of each lineage a
 What a small p-value does not say
 ---------------------------------
 TFs are measured with noise. What a noisy regulator leaves unexplained, a TF that merely resembles it explains: such
-edges are no accident of sampling, and their p-values are small. On planted networks 24 % of decoys have p < .05
+edges are no accident of sampling, and their p-values are small. On planted networks 22 % of decoys have p < .05
 (``docs/accuracy.md``). The ranking therefore stays that of the score.
 
 References

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 BURN_IN = 0.3  # pseudotime before 0 that paths run, so that every lag has a past
 STEPS_PER_LAG = 2  # grid steps in one lag step
-STEEPNESS = 1.2  # h, of the Hill response in log level
+STEEPNESS = 1.2  # h, of the Hill response in log level, if not asked otherwise
 REGULATED_DRIVE = 0.6  # share of its own drive that a TF keeps when other TFs regulate it
 TARGET_GAIN = 1.6  # targets have no drive of their own, so their regulators carry all of it
 SIGNAL_GAIN = 1.2  # effect of a receptor on its TF, per standard deviation of the receptor
@@ -77,6 +77,10 @@ class SimulationConfig(BaseModel, frozen=True, extra="forbid"):
     n_lags: int = Field(default=5, ge=1, description="Largest lag, in steps.")
     lag_step: float = Field(default=0.04, gt=0, description="Pseudotime of one lag step.")
     relaxation: float = Field(default=0.02, gt=0, description="Time in which a gene follows its drive.")
+    steepness: float = Field(
+        default=STEEPNESS, gt=0, description="Of the Hill response: near 0 linear, 4 a switch; a regulator one standard "
+        "deviation above its mean has the same effect whatever it is.",
+    )  # fmt: skip
     branch_time: float = Field(default=0.35, gt=0, lt=1, description="Pseudotime at which the trajectory forks.")
     n_trends: int = Field(default=3, ge=1, description="Smooth functions of pseudotime that TFs share.")
     trend_sd: float = Field(default=1.1, ge=0, description="Size of a TF's trend along the tree.")
@@ -317,6 +321,7 @@ def _paths(config: SimulationConfig, rng: np.random.Generator, cells: pd.DataFra
     norm = np.sqrt(np.bincount(edges.target, edges.strength**2, minlength=p + q))
     weight[edges.lag, edges.source, edges.target] = edges.sign * edges.strength / norm[edges.target]
     weight[:, :, p:] *= TARGET_GAIN
+    weight *= np.tanh(STEEPNESS) / np.tanh(config.steepness)
     own_share = np.where(norm[:p] > 0, REGULATED_DRIVE, 1.0)
 
     forget = np.exp(-dt / config.noise_memory)
@@ -331,7 +336,7 @@ def _paths(config: SimulationConfig, rng: np.random.Generator, cells: pd.DataFra
         drive = np.zeros((n, p + q))
         for lag in range(1, config.n_lags + 1):
             earlier = past[lag * STEPS_PER_LAG - 1] if len(past) >= lag * STEPS_PER_LAG else u
-            drive += np.tanh(STEEPNESS * earlier) @ weight[lag]
+            drive += np.tanh(config.steepness * earlier) @ weight[lag]
         factors = np.where(branch[:, None] == 1, hidden @ loading[1, step].T, hidden @ loading[0, step].T)
         drive[:, :p] += own_share * (trend[branch, step] + factors + noise)
         for index, (tf, lag) in enumerate(zip(edges.signalled, edges.signal_lag, strict=True)):

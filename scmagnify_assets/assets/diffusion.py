@@ -24,7 +24,8 @@ def diffusion_operators(
     )  # fmt: skip
     context.add_output_metadata(
         {
-            "n_steps": value.transition.nnz,
+            "n_transitions": value.transition.nnz,
+            "steps_of_lags": ", ".join(f"{one:.2f}" for one in value.n_steps),
             "n_roots": value.n_roots,
             "n_lags": n_lags,
             "lagged_mib": value.lagged.nbytes / 2**20,

@@ -1,5 +1,7 @@
 """The trained model of each seed."""
 
+from dataclasses import asdict
+
 import dagster as dg
 
 from scmagnify_assets.declare import add_partition_metadata, asset
@@ -60,11 +62,18 @@ def trained_model(
     )
     # Numbers of each seed's own partition, so that the UI plots them over time.
     for seed, result in results.items():
-        numbers = {
+        numbers: dict[str, object] = {
             "epochs": len(result.history),
-            "final_loss": float(result.history["loss"].min()),
+            "final_loss": float(result.history["loss"].min()) if len(result.history) else float("nan"),
             "training_s": round(result.runtime_s, 2),
             "stopped_by": result.stopped_by,
         }
+        if result.backbone is not None:
+            numbers |= {f"backbone_{name}": value for name, value in asdict(result.backbone).items()}
+            verdict = "predict unseen cells better" if result.backbone.is_state_dependent else "predict no better"
+            context.log.info(
+                f"Seed {seed}: coefficients of each cell's own {verdict} than a linear model (gain "
+                f"{result.backbone.residual_gain:.4f}, standard error {result.backbone.residual_gain_se:.4f})."
+            )
         add_partition_metadata(context, join_key(name, seed), numbers)
     return results

@@ -22,12 +22,12 @@ from jaxtyping import Float, Int
 
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.errors import InputError
-from scmagnify_core.group_elastic_net import group_elastic_net
+from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
 from scmagnify_core.methods.controls import correlate
 from scmagnify_core.prior import PriorNetwork
 
-RIDGE_STRENGTHS = np.geomspace(1e-4, 10, 26)  # beside standardised features, whose inner products are 1
-GROUP_STRENGTHS = np.geomspace(0.5, 0.01, 8)  # of the strength at which nothing is left
+RIDGE_STRENGTHS = np.geomspace(30, 1e-3, 19)  # beside standardised features, whose inner products are 1
+GROUP_STRENGTHS = np.geomspace(1, 0.01, 14)
 L1_RATIO = 0.5  # as in the Granger model
 HELD_OUT = 5  # every so manieth cell of a random order chooses the strength
 N_SWEEPS = 100  # of coordinate descent, for the estimate
@@ -57,72 +57,72 @@ def lagged_correlation(lagged: Lagged, targets: Targets, prior: PriorNetwork) ->
 
 
 def ridge(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
-    """Ridge regression of each target on all lags of its candidates; strength by generalised cross-validation.
+    """Ridge regression of each target on all lags of its candidates; the strength is that of `group_lasso`'s rule.
 
-    An edge's score is the norm of its coefficients over lags, its sign that of their sum. A target that its candidates
-    do not explain gets a large strength, hence small scores.
+    Generalised cross-validation of each target by itself, the textbook's choice, took a hundredth of the strength that
+    ranks best: cells beside each other are no independent observations.
 
     Notes
     -----
     Minimises mean over cells of (y - x b)^2 + strength * |b|^2. From the eigenvectors of the inner products of the
     features every strength costs nothing more. Memory is (lags x TFs)^2.
-
-    References
-    ----------
-    Golub, Heath and Wahba (1979), Technometrics 21, 215-223.
     """
     features, outcome = _prepare(lagged, targets, prior)
+    return _of_coefficients(prior, _fit_chosen(_ridge_path, features, outcome, prior, RIDGE_STRENGTHS))
+
+
+def _ridge_path(
+    features: Lagged, outcome: Targets, prior: PriorNetwork, strengths: Float[np.ndarray, " strength"]
+) -> Float[np.ndarray, "strength lag edge"]:
     n_cells, n_lags, n_sources = features.shape
     flat = features.reshape(n_cells, -1)
     products = (flat.T @ flat / n_cells).reshape(n_lags, n_sources, n_lags, n_sources)
     with_targets = (flat.T @ outcome / n_cells).reshape(n_lags, n_sources, -1)
-    coefficients = np.zeros((n_lags, prior.n_edges))
+    coefficients = np.zeros((len(strengths), n_lags, prior.n_edges), dtype=np.float32)
     for target, edges in _edges_of_targets(prior):
         own = prior.source_index[edges]
         size = n_lags * len(own)
         gram = products[:, own][:, :, :, own].reshape(size, size).astype(np.float64)
         values, vectors = np.linalg.eigh(gram)
-        values = np.maximum(values, 0)
         projected = vectors.T @ with_targets[:, own, target].reshape(size).astype(np.float64)
-        shrunk = 1 / (values + RIDGE_STRENGTHS[:, None])  # strength x eigenvector
-        total = float(np.mean(outcome[:, target].astype(np.float64) ** 2))
-        error = total - (projected**2 * (values + 2 * RIDGE_STRENGTHS[:, None]) * shrunk**2).sum(axis=1)
-        freedom = (values * shrunk).sum(axis=1) / n_cells
-        best = np.argmin(np.where(freedom < 1, error / np.maximum(1 - freedom, 1e-12) ** 2, np.inf))
-        coefficients[:, edges] = (vectors @ (projected * shrunk[best])).reshape(n_lags, -1)
-    return _of_coefficients(prior, coefficients)
+        shrunk = projected / (np.maximum(values, 0) + strengths[:, None])  # strength x eigenvector
+        coefficients[:, :, edges] = (shrunk @ vectors.T).reshape(len(strengths), n_lags, -1)
+    return coefficients
 
 
 def group_lasso(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
-    """Group elastic net of each target; one strength for all, which predicts a fifth of the cells best.
+    """Group elastic net of each target; one strength for all, the one that predicts a fifth of the cells best.
 
-    That is the Granger model with coefficients that are the same in all cells (`scmagnify_core.group_elastic_net`), and
-    a strength that follows the data. Scores as for `ridge`; edges that are left out score 0.
+    That is the Granger model with coefficients that are the same in all cells (`scmagnify_core.group_elastic_net`), its
+    strength chosen as is usual. An edge's score is the absolute sum of its coefficients over lags.
     """
     features, outcome = _prepare(lagged, targets, prior)
-    order = np.random.default_rng(0).permutation(len(features))
-    is_held_out = np.zeros(len(features), dtype=bool)
-    is_held_out[order[::HELD_OUT]] = True
-    train, test = features[~is_held_out], features[is_held_out].reshape(is_held_out.sum(), -1)
 
-    def fit(cells: Lagged, expected: Targets, strength: float, tolerance: float) -> Float[np.ndarray, "lag edge"]:
+    def path(cells: Lagged, expected: Targets, prior: PriorNetwork, strengths: np.ndarray) -> np.ndarray:
         ends = prior.source_index, prior.target_index
-        return group_elastic_net(cells, expected, *ends, strength, L1_RATIO, tolerance)
+        return group_elastic_net_path(cells, expected, *ends, strengths.tolist(), L1_RATIO)
 
-    flat = train.reshape(len(train), -1)
-    slopes = (flat.T @ outcome[~is_held_out] / len(flat)).reshape(*lagged.shape[1:], -1)
-    largest = 2 * np.linalg.norm(slopes[:, prior.source_index, prior.target_index], axis=0).max(initial=0)
-    best, least = largest, np.inf
-    for strength in largest * GROUP_STRENGTHS:
-        coefficients = fit(train, outcome[~is_held_out], strength, 1e-3)
-        dense = np.zeros(slopes.shape, dtype=np.float32)
-        dense[:, prior.source_index, prior.target_index] = coefficients
-        predicted = test @ dense.reshape(-1, dense.shape[-1])
-        error = float(np.square(outcome[is_held_out] - predicted).sum(dtype=np.float64))
-        if error > least:  # weaker penalties only predict worse, and take longest
-            break
-        best, least = strength, error
-    return _of_coefficients(prior, fit(features, outcome, best, 1e-4).astype(np.float64))
+    return _of_coefficients(prior, _fit_chosen(path, features, outcome, prior, GROUP_STRENGTHS))
+
+
+Path = Callable[
+    [Lagged, Targets, PriorNetwork, Float[np.ndarray, " strength"]], Float[np.ndarray, "strength lag edge"]
+]
+
+
+def _fit_chosen(
+    path: Path, features: Lagged, outcome: Targets, prior: PriorNetwork, strengths: Float[np.ndarray, " strength"]
+) -> Float[np.ndarray, "lag edge"]:
+    """Fit to all cells with the strength that, fitted to four fifths of them, predicts the others best."""
+    order = np.random.default_rng(0).permutation(len(features))
+    test, train = np.sort(order[::HELD_OUT]), np.sort(np.delete(order, np.s_[::HELD_OUT]))
+    errors = [
+        np.square(
+            outcome[test] - predict(features[test], one, prior.source_index, prior.target_index, outcome.shape[1])
+        ).mean(dtype=np.float64)
+        for one in path(features[train], outcome[train], prior, strengths)
+    ]
+    return path(features, outcome, prior, strengths[[int(np.argmin(errors))]])[0]
 
 
 def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
@@ -211,8 +211,9 @@ def _edges_of_targets(prior: PriorNetwork) -> Iterator[tuple[int, slice]]:
 
 
 def _of_coefficients(prior: PriorNetwork, coefficients: Float[np.ndarray, "lag edge"]) -> pd.DataFrame:
-    score = np.linalg.norm(coefficients, axis=0)
-    return _network(prior, score, score * np.sign(coefficients.sum(axis=0)), _mean_lag(np.abs(coefficients)))
+    """The total effect over lags, as the network scores its edges."""
+    total = coefficients.sum(axis=0)
+    return _network(prior, np.abs(total), total, _mean_lag(np.abs(coefficients)))
 
 
 def _mean_lag(size: Float[np.ndarray, "lag edge"]) -> Float[np.ndarray, " edge"]:

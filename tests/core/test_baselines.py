@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.errors import InputError
+from scmagnify_core.group_elastic_net import group_elastic_net, predict
 from scmagnify_core.methods import baselines
 from scmagnify_core.methods.baselines import BASELINES, boosted_trees, lagged_correlation, ridge, work_of
 from scmagnify_core.prior import PriorNetwork
@@ -61,25 +62,40 @@ def test_ridge_equals_sklearn(planted, monkeypatch):
         features, edges = own(lagged, prior, target)
         expected = Ridge(alpha=0.3 * N_CELLS, fit_intercept=False).fit(features, outcome[:, target]).coef_
         expected = expected.reshape(N_LAGS, -1)
-        np.testing.assert_allclose(got["score"][edges], np.linalg.norm(expected, axis=0), rtol=1e-4)
-        np.testing.assert_array_equal(np.sign(got["signed_score"][edges]), np.sign(expected.sum(axis=0)))
+        np.testing.assert_allclose(got["signed_score"][edges], expected.sum(axis=0), atol=1e-5)
         mean = np.abs(expected).T @ np.arange(1, N_LAGS + 1) / np.abs(expected).sum(axis=0)
         np.testing.assert_allclose(got["lag"][edges], mean, rtol=1e-3)
 
 
-def test_ridge_chooses_the_strength_of_generalised_cross_validation(planted):
+@pytest.mark.parametrize("method", [ridge, baselines.group_lasso])
+def test_the_strength_is_the_one_that_predicts_cells_left_out_best(planted, monkeypatch, method):
     lagged, targets, prior = planted
-    got, outcome = ridge(*planted), standardize(targets)
-    for target in range(N_TARGETS):
-        features, edges = own(lagged, prior, target)
-        values = np.linalg.eigvalsh(features.T @ features / N_CELLS)
-        scores = []
-        for strength in baselines.RIDGE_STRENGTHS:
-            model = Ridge(alpha=strength * N_CELLS, fit_intercept=False).fit(features, outcome[:, target])
-            error = np.mean((outcome[:, target] - model.predict(features)) ** 2)
-            scores.append((error / (1 - (values / (values + strength)).sum() / N_CELLS) ** 2, model.coef_))
-        coefficients = min(scores, key=lambda one: one[0])[1].reshape(N_LAGS, -1)
-        np.testing.assert_allclose(got["score"][edges], np.linalg.norm(coefficients, axis=0), rtol=1e-3)
+    name = "RIDGE_STRENGTHS" if method is ridge else "GROUP_STRENGTHS"
+    strengths, outcome = getattr(baselines, name), standardize(targets)
+    order = np.random.default_rng(0).permutation(N_CELLS)
+    test = np.zeros(N_CELLS, dtype=bool)
+    test[order[:: baselines.HELD_OUT]] = True
+    errors = []
+    for strength in strengths:
+        error = 0.0
+        for target in range(N_TARGETS):
+            features, edges = own(lagged, prior, target)
+            if method is ridge:
+                model = Ridge(alpha=strength * (~test).sum(), fit_intercept=False)
+                predicted = model.fit(features[~test], outcome[~test, target]).predict(features[test])
+            else:
+                within = np.arange(len(edges))
+                one = lagged[:, :, prior.source_index[edges]]
+                found = group_elastic_net(
+                    one[~test], outcome[~test][:, [target]], within, np.zeros_like(within), strength, 0.5
+                )
+                predicted = predict(one[test], found, within, np.zeros_like(within), 1)[:, 0]
+            error += np.square(outcome[test, target] - predicted).sum()
+        errors.append(error)
+    chosen = method(*planted)
+    monkeypatch.setattr(baselines, name, strengths[[int(np.argmin(errors))]])
+    pd.testing.assert_frame_equal(chosen, method(*planted))
+    assert 0 < np.argmin(errors) < len(strengths) - 1
 
 
 # ---------------------------------------------------------------- properties

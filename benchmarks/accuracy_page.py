@@ -1,0 +1,210 @@
+"""Tables and charts of docs/accuracy.md, from the results that `accuracy.py` keeps in docs/benchmarks.
+
+python benchmarks/accuracy_page.py
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from record import FOLDER
+from scipy import stats
+
+from scmagnify_core.plots.style import COLORS, new_figure
+
+PAGE = FOLDER.parent / "accuracy.md"
+NAMES = {
+    "scmagnify": "**scMagnify, default**",
+    "group_lasso": "group lasso on the same lags",
+    "ridge": "ridge on the same lags",
+    "boosted_trees": "boosted trees on the same lags",
+    "lagged_correlation": "correlation at the best lag",
+    "correlation": "correlation",
+    "spearman": "rank correlation",
+    "published preset": "scMagnify, published preset",
+    "random": "random",
+    "oracle": "oracle (noise-free past of the TFs)",
+}
+
+
+def kept(name: str) -> pd.DataFrame | None:
+    path = FOLDER / f"accuracy_{name}.json"
+    return pd.DataFrame(json.loads(path.read_text())["results"]) if path.exists() else None
+
+
+def put(name: str, text: str) -> None:
+    page = PAGE.read_text()
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, rest = page.split(begin)
+    _, tail = rest.split(end)
+    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def number(value: float, digits: int = 2) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean and its 95 % interval (Student's t)."""
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return number(values.mean()) if len(values) else ""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():.2f} ({values.mean() - half:.2f} to {values.mean() + half:.2f})"
+
+
+def simulated_page(frame: pd.DataFrame) -> None:
+    figures = {name: frame.pivot_table(index="set", columns="method", values=name) for name in ("auprc_ratio", "epr")}
+    others = {name: frame.pivot_table(index="set", columns="method", values=name) for name in
+              ("sign_accuracy_top", "lag_spearman", "runtime_s")}  # fmt: skip
+    rows = []
+    ours = {name: figures[name]["scmagnify"] for name in figures}
+    for method, label in NAMES.items():
+        if method not in figures["auprc_ratio"]:
+            continue
+        cells = []
+        for name in ("auprc_ratio", "epr"):
+            own = figures[name][method].dropna()
+            cells.append(number(own.mean()))
+            is_rival = method not in ("scmagnify", "oracle")
+            cells.append(interval((ours[name][own.index] - own).to_numpy()) if is_rival else "")
+        for name in ("sign_accuracy_top", "lag_spearman", "runtime_s"):
+            values = others[name].get(method)
+            cells.append("" if values is None else number(values.mean(), 1 if name == "runtime_s" else 2))
+        rows.append([label, int(figures["auprc_ratio"][method].notna().sum()), *cells])
+    head = ["method", "networks", "AUPRC ratio", "ours more by", "EPR", "ours more by", "signs", "lags", "seconds"]
+    put("simulated", table(head, rows))
+
+    rows = []
+    rivals = [name for name in NAMES if name not in ("scmagnify", "published preset", "oracle", "random")]
+    for condition, group in frame.groupby("condition", sort=False):
+        means = group.groupby("method")["auprc_ratio"].mean()
+        epr = group.groupby("method")["epr"].mean()
+        best = means[[one for one in rivals if one in means]].idxmax()
+        first = group[group["set"].isin(group.loc[group["method"] == "published preset", "set"])]
+        published = first.loc[first["method"] == "published preset", "auprc_ratio"].mean()
+        state = group.loc[group["method"] == "scmagnify", "state_dependent"].mean()
+        lag = group.loc[group["method"] == "scmagnify", "lag_spearman"].mean()
+        rows.append([
+            condition, number(means["scmagnify"]), f"{number(means[best])} ({best.replace('_', ' ')})",
+            number(published), number(means["oracle"]), f"{means['scmagnify'] / means['oracle']:.0%}",
+            number(epr["scmagnify"]), number(epr[[one for one in rivals if one in epr]].max()), number(lag),
+            f"{state:.0%}",
+        ])  # fmt: skip
+    head = [
+        "condition", "ours", "best baseline", "published preset", "oracle", "share of the oracle", "our EPR",
+        "best baseline's EPR", "our lags", "seeds with cells' own coefficients",
+    ]  # fmt: skip
+    put("conditions", table(head, rows))
+    chart(figures["auprc_ratio"])
+
+
+def chart(ratios: pd.DataFrame) -> None:
+    methods = [one for one in NAMES if one in ratios and one != "oracle"]
+    methods.sort(key=lambda one: ratios[one].mean())
+    figure, (axis,) = new_figure(7, 3.6)
+    for row, method in enumerate(methods):
+        values = ratios[method].dropna()
+        color = COLORS[0] if method == "scmagnify" else "0.6"
+        axis.barh(row, values.mean(), color=color, alpha=0.85)
+        axis.plot(values, np.full(len(values), row), "o", color="black", markersize=2.5, alpha=0.6)
+    axis.axvline(1, color="0.3", linewidth=0.8, linestyle=":")
+    axis.set_yticks(range(len(methods)), [NAMES[one].strip("*") for one in methods])
+    axis.set_xlabel("AUPRC over that of a random ranking (bar: mean; dots: planted networks)")
+    figure.savefig(FOLDER.parent / "accuracy.png", dpi=150)
+
+
+def real_page(frame: pd.DataFrame) -> None:
+    rows = []
+    rivals = [one for one in NAMES if one not in ("scmagnify", "published preset", "oracle", "random")]
+    for (name, truth), group in frame.groupby(["set", "truth"], sort=False):
+        one = group.set_index("method")
+        low, high = one.loc["scmagnify", ["auprc_ratio_low", "auprc_ratio_high"]]
+        best = one.loc[[m for m in rivals if m in one.index], "auprc_ratio"].idxmax()
+        published = one["auprc_ratio"].get("published preset", np.nan)
+        span = f" ({low:.2f} to {high:.2f})" if np.isfinite(low) else ""
+        ours = number(one.loc["scmagnify", "auprc_ratio"]) + span
+        rows.append([
+            name.split("/")[1], truth, int(one.loc["scmagnify", "n_true"]), ours,
+            f"{number(one.loc[best, 'auprc_ratio'])} ({best.replace('_', ' ')})", number(published),
+            number(one.loc["scmagnify", "epr"]),
+            number(one.loc[[m for m in rivals if m in one.index], "epr"].max()),
+            number(one.loc["scmagnify", "epr_ceiling"]),
+        ])  # fmt: skip
+    head = [
+        "set", "truth", "true edges", "ours (interval over TFs)", "best baseline of the row", "published preset",
+        "our EPR", "best EPR of a baseline", "highest possible EPR",
+    ]  # fmt: skip
+    put("real", table(head, rows))
+    per_set = frame.groupby(["set", "method"])["auprc_ratio"].mean().unstack()
+    epr = frame.groupby(["set", "method"])["epr"].mean().unstack()
+    summary = []
+    for method in [one for one in NAMES if one in per_set]:
+        both = per_set[["scmagnify", method]].dropna()
+        margin = "" if method == "scmagnify" else interval((both.iloc[:, 0] - both.iloc[:, 1]).to_numpy())
+        summary.append(
+            [NAMES[method], len(both), number(both.iloc[:, -1].mean()), margin, number(epr[method].mean())]
+        )
+    put("real mean", table(["method", "sets", "mean AUPRC ratio", "ours more by", "mean EPR"], summary))
+
+
+def ablation_page(frame: pd.DataFrame) -> None:
+    ratio = frame.pivot_table(index="method", columns="set", values="auprc_ratio", sort=False)
+    epr = frame.groupby("method")["epr"].mean()
+    lag = frame.groupby("method")["lag_spearman"].mean()
+    seconds = frame.groupby("method")["runtime_s"].mean()
+    rows = [
+        [name, *(number(value) for value in ratio.loc[name]), number(ratio.loc[name].mean()), number(epr[name]),
+         number(lag[name]), number(seconds[name], 1)]
+        for name in ratio.index
+    ]  # fmt: skip
+    put("ablation", table(["choice", *ratio.columns, "mean", "EPR", "lags", "seconds"], rows))
+
+
+def stability_page(frame: pd.DataFrame) -> None:
+    shown = frame.pivot_table(index="what", columns="preset", values="jaccard", sort=False)
+    rows = [[what, *(number(value) for value in shown.loc[what])] for what in shown.index]
+    put("stability", table(["top tenth of the edges, Jaccard index of", *shown.columns], rows))
+
+
+def calibration_page(frame: pd.DataFrame) -> None:
+    rows = [
+        [one.pairs, f"{one.n:,}", f"{one.below_05:.1%}", f"{one.below_01:.1%}", f"{one.below_001:.2%}"]
+        for one in frame.itertuples()
+    ]
+    put("calibration", table(["pairs", "number", "p < .05", "p < .01", "p < .001"], rows))
+    figure, axes = new_figure(8, 2.4, len(frame))
+    titles = {"unrelated": "TFs and targets of different data", "decoys": "decoys", "planted": "planted edges"}
+    for axis, one in zip(axes, frame.itertuples(), strict=True):
+        edges = np.linspace(0, 1, len(one.histogram) + 1)
+        axis.stairs(one.histogram, edges, fill=True, color=COLORS[0], alpha=0.8)
+        axis.axhline(1 / len(one.histogram), color="0.3", linewidth=0.8, linestyle=":")
+        axis.set(title=titles[one.pairs], xlabel="p-value", xlim=(0, 1))
+        axis.title.set_fontsize(9)
+        axis.set_ylim(0, 0.5)
+    axes[0].set_ylabel("share of edges")
+    figure.savefig(FOLDER.parent / "edge_calibration.png", dpi=150)
+
+
+def main() -> None:
+    pages = {
+        "simulated": simulated_page, "real": real_page, "ablation": ablation_page, "stability": stability_page,
+        "calibration": calibration_page,
+    }  # fmt: skip
+    for name, fill in pages.items():
+        frame = kept(name)
+        if name in ("simulated", "real") and frame is not None and (published := kept("published")) is not None:
+            frame = pd.concat([frame, published[published["set"].isin(frame["set"])]], ignore_index=True)
+        print(f"{name}: {'no results kept' if frame is None else f'{len(frame)} rows'}")
+        if frame is not None:
+            fill(frame)
+
+
+if __name__ == "__main__":
+    main()
