@@ -30,8 +30,8 @@ from typing import Any
 DISTRIBUTION = "scmagnify-platform"
 SOURCE_PACKAGES = ("scmagnify_assets", "scmagnify_core")
 PACKAGES = (
-    "torch", "numba", "numpy", "scipy", "pandas", "scanpy", "anndata", "faiss-cpu", "tensorly", "dagster", "deltalake",
-    "duckdb",
+    "torch", "numba", "numpy", "scipy", "pandas", "scanpy", "anndata", "faiss-cpu", "lightgbm", "tensorly", "dagster",
+    "deltalake", "duckdb",
 )  # fmt: skip
 
 
