@@ -9,8 +9,8 @@ The penalty is that of the Granger model with coefficients that are the same in 
 
 Decisions
 ---------
-* Cells enter through the matrix of inner products of the lagged TFs alone, made once for all targets and strengths.
-  Time then follows candidate edges, not cells.
+* Cells enter through the matrix of inner products of the lagged TFs alone, made once for all targets and strengths,
+  block by block of cells. Time then follows candidate edges, not cells, and a part of the cells is never copied.
 * Coordinate descent over edges, with a few proximal steps on the lags of each, which are strongly correlated.
 * A path goes from strong to weak penalties, each starting from the solution before it.
 """
@@ -22,6 +22,7 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
+BLOCK_CELLS = 4096  # read at a time
 N_INNER = 4  # proximal steps on the lags of an edge per visit
 
 
@@ -32,13 +33,14 @@ def group_elastic_net(
     target_index: Int[np.ndarray, " edge"],
     strength: float,
     l1_ratio: float,
+    cells: Int[np.ndarray, " cell"] | None = None,
     tolerance: float = 1e-4,
     max_sweeps: int = 1000,
 ) -> Float[np.ndarray, "lag edge"]:
     """Coefficients of each candidate edge: :func:`group_elastic_net_path` of a single strength."""
     strengths = (strength,)
     return group_elastic_net_path(
-        features, targets, source_index, target_index, strengths, l1_ratio, tolerance, max_sweeps
+        features, targets, source_index, target_index, strengths, l1_ratio, cells, tolerance, max_sweeps
     )[0]
 
 
@@ -49,6 +51,7 @@ def group_elastic_net_path(
     target_index: Int[np.ndarray, " edge"],
     strengths: Sequence[float],
     l1_ratio: float,
+    cells: Int[np.ndarray, " cell"] | None = None,
     tolerance: float = 1e-4,
     max_sweeps: int = 1000,
 ) -> Float[np.ndarray, "strength lag edge"]:
@@ -62,6 +65,8 @@ def group_elastic_net_path(
         TF and target of each candidate edge, sorted by target.
     strengths
         Best in descending order: each solution is the start of the next.
+    cells
+        Those to fit to; all when None.
     tolerance
         A target is done when a sweep over its edges changes no coefficient by more than this.
 
@@ -73,23 +78,58 @@ def group_elastic_net_path(
     ----------
     Simon et al. (2013), J. Comput. Graph. Stat. 22, 231-245.
     """
-    n_cells, n_lags, n_sources = features.shape
-    flat = features.reshape(n_cells, -1)
-    products = (flat.T @ flat / n_cells).reshape(n_lags, n_sources, n_lags, n_sources)
-    with_targets = (flat.T @ targets / n_cells).reshape(n_lags, n_sources, -1)
+    products, with_targets = _inner_products(features, targets, cells)
+    n_lags = len(products)
     found = np.zeros((len(strengths), n_lags, len(source_index)), dtype=np.float32)
     bounds = np.searchsorted(target_index, np.arange(targets.shape[1] + 1))
     for target, (start, stop) in enumerate(pairwise(bounds)):
         sources = source_index[start:stop]
         # Edge-major: the lags of an edge are neighbours.
         gram = products[:, sources][:, :, :, sources].transpose(1, 0, 3, 2).reshape(2 * [len(sources) * n_lags])
-        gram = np.ascontiguousarray(gram, dtype=np.float64)
-        target_products = with_targets[:, sources, target].T.reshape(-1).astype(np.float64)
+        gram = np.ascontiguousarray(gram)
+        target_products = with_targets[:, sources, target].T.reshape(-1)
         coefficients = np.zeros((len(sources), n_lags))
         for step, strength in enumerate(strengths):
             _descend(gram, target_products, coefficients, float(strength), l1_ratio, tolerance, max_sweeps)
             found[step, :, start:stop] = coefficients.T
     return found
+
+
+def _inner_products(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    cells: Int[np.ndarray, " cell"] | None,
+) -> tuple[Float[np.ndarray, "lag source lag source"], Float[np.ndarray, "lag source target"]]:
+    """Of the features with one another and with the targets, divided by the number of cells."""
+    n_lags, n_sources = features.shape[1:]
+    chosen = np.arange(len(features)) if cells is None else np.sort(cells)
+    products = np.zeros(2 * (n_lags * n_sources,))
+    with_targets = np.zeros((n_lags * n_sources, targets.shape[1]))
+    for start in range(0, len(chosen), BLOCK_CELLS):
+        block = chosen[start : start + BLOCK_CELLS]
+        flat = features[block].reshape(len(block), -1)
+        products += flat.T @ flat
+        with_targets += flat.T @ targets[block]
+    products /= len(chosen)
+    with_targets /= len(chosen)
+    return products.reshape(n_lags, n_sources, n_lags, n_sources), with_targets.reshape(n_lags, n_sources, -1)
+
+
+def squared_errors(
+    features: Float[np.ndarray, "cell lag source"],
+    targets: Float[np.ndarray, "cell target"],
+    coefficients: Float[np.ndarray, "lag edge"],
+    source_index: Int[np.ndarray, " edge"],
+    target_index: Int[np.ndarray, " edge"],
+    cells: Int[np.ndarray, " cell"],
+) -> Float[np.ndarray, " target"]:
+    """Mean squared error of each target over some cells."""
+    total = np.zeros(targets.shape[1])
+    for start in range(0, len(cells), BLOCK_CELLS):
+        block = cells[start : start + BLOCK_CELLS]
+        predicted = predict(features[block], coefficients, source_index, target_index, targets.shape[1])
+        total += np.square(predicted - targets[block]).sum(axis=0, dtype=np.float64)
+    return total / len(cells)
 
 
 def predict(

@@ -78,7 +78,7 @@ class SimulationConfig(BaseModel, frozen=True, extra="forbid"):
     lag_step: float = Field(default=0.04, gt=0, description="Pseudotime of one lag step.")
     relaxation: float = Field(default=0.02, gt=0, description="Time in which a gene follows its drive.")
     steepness: float = Field(
-        default=STEEPNESS, gt=0, description="Of the Hill response: near 0 linear, 4 a switch; a regulator one standard "
+        default=STEEPNESS, gt=0, description="Of the Hill response: near 0 linear, 4 a switch; a TF one standard "
         "deviation above its mean has the same effect whatever it is.",
     )  # fmt: skip
     branch_time: float = Field(default=0.35, gt=0, lt=1, description="Pseudotime at which the trajectory forks.")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso
 
-from scmagnify_core.group_elastic_net import group_elastic_net, group_elastic_net_path, predict
+from scmagnify_core import group_elastic_net as module
+from scmagnify_core.group_elastic_net import group_elastic_net, group_elastic_net_path, predict, squared_errors
 
 
 def problem(n_lags: int, n_cells: int = 200, seed: int = 0):
@@ -57,6 +58,18 @@ def test_a_path_ends_where_each_strength_alone_does():
     n_used = [int(one.any(axis=0).sum()) for one in path]
     assert n_used == sorted(n_used)
     assert not group_elastic_net(*problem_, 50.0, 0.5).any()
+
+
+def test_some_cells_are_fitted_as_if_they_were_all(monkeypatch):
+    features, targets, source_index, target_index = problem(3)
+    cells = np.random.default_rng(2).permutation(200)[:120]
+    alone = group_elastic_net(features[cells], targets[cells], source_index, target_index, 0.2, 0.5)
+    monkeypatch.setattr(module, "BLOCK_CELLS", 50)
+    found = group_elastic_net(features, targets, source_index, target_index, 0.2, 0.5, cells)
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+    rest = predict(features[cells], found, source_index, target_index, 4) - targets[cells]
+    errors = squared_errors(features, targets, found, source_index, target_index, cells)
+    np.testing.assert_allclose(errors, np.square(rest).mean(axis=0), rtol=1e-5)
 
 
 def test_a_constant_tf_gets_no_coefficient():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
+from scmagnify_core.group_elastic_net import group_elastic_net, group_elastic_net_path, squared_errors
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.prior import PriorNetwork
 
@@ -60,14 +60,11 @@ def choose_strength(
     order = generator.permutation(len(targets))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     errors = np.zeros(len(STRENGTHS))
-    baseline = 0.0
+    ends = prior.source_index, prior.target_index
     for fitted, held_out in (halves, halves[::-1]):
-        path = group_elastic_net_path(
-            features[fitted], targets[fitted], prior.source_index, prior.target_index, STRENGTHS, l1_ratio
-        )
-        errors += [_errors(features[held_out], targets[held_out], one, prior).mean() / 2 for one in path]
-        baseline += float(np.square(targets[held_out]).mean() / 2)
-    gain = baseline - errors
+        path = group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, fitted)
+        errors += [squared_errors(features, targets, one, *ends, held_out).mean() / 2 for one in path]
+    gain = float(np.square(targets).mean()) - errors
     best = gain.max()
     if best <= 0:
         chosen = int(np.abs(np.log(STRENGTHS) - np.log(NEUTRAL_STRENGTH)).argmin())
@@ -89,9 +86,9 @@ def fit_backbone(
     for _ in range(config.n_subsamples // 2):
         order = generator.permutation(len(targets))
         for half in (order[: len(order) // 2], order[len(order) // 2 :]):
-            total += group_elastic_net_path(
-                features[half], targets[half], prior.source_index, prior.target_index, (strength,), config.l1_ratio
-            )[0]
+            total += group_elastic_net(
+                features, targets, prior.source_index, prior.target_index, strength, config.l1_ratio, half
+            )
     return (total / config.n_subsamples).astype(np.float32)
 
 
@@ -104,10 +101,9 @@ def best_linear_errors(
     l1_ratio: float,
 ) -> Float[np.ndarray, " target"]:
     """Per target, the error on the ``judged`` cells of the linear model that, of the whole path, predicts them best."""
-    path = group_elastic_net_path(
-        features[fitted], targets[fitted], prior.source_index, prior.target_index, STRENGTHS, l1_ratio
-    )
-    errors = np.stack([_errors(features[judged], targets[judged], one, prior) for one in path])
+    ends = prior.source_index, prior.target_index
+    path = group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, fitted)
+    errors = np.stack([squared_errors(features, targets, one, *ends, judged) for one in path])
     return errors[errors.mean(axis=1).argmin()]
 
 
@@ -115,13 +111,3 @@ def earns_its_place(gain: Float[np.ndarray, " target"]) -> tuple[float, float, b
     """Mean gain over targets, its standard error, and whether it is beyond noise."""
     mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
     return mean, error, mean > STANDARD_ERRORS * error
-
-
-def _errors(
-    features: Float[np.ndarray, "cell lag source"],
-    targets: Float[np.ndarray, "cell target"],
-    coefficients: Float[np.ndarray, "lag edge"],
-    prior: PriorNetwork,
-) -> Float[np.ndarray, " target"]:
-    predicted = predict(features, coefficients, prior.source_index, prior.target_index, targets.shape[1])
-    return np.square(predicted - targets).mean(axis=0)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import ConvergenceError, InputError
-from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
+from scmagnify_core.group_elastic_net import group_elastic_net, predict
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
 from scmagnify_core.methods.granger.backbone import (
     BackboneReport,
@@ -98,6 +98,9 @@ def plan_training(
     weights += 4 * n_networks * sum(n_in * n_out for n_in, n_out in pairwise((len(prior.sources), *config.hidden)))
     fixed = memory_in_use() + 8 * n_cells * len(prior.targets) + n_seeds * weights + 2 * HELD_OUT_BYTES
     per_seed = 4 * weights
+    if config.backbone != "none":  # inner products, and what the backbone leaves over of the targets, twice
+        width = config.n_lags * len(prior.sources)
+        per_seed += 24 * width**2 + 16 * width * len(prior.targets) + 8 * n_cells * len(prior.targets)
     check_fits(
         f"training on {prior.n_edges:,} candidate edges with {config.n_lags} lags", fixed + per_seed, budget,
         "Take fewer candidates (a stricter prior), fewer lags (granger.n_lags) or units (granger.hidden)",
@@ -253,13 +256,9 @@ def _prepare_residual(
     model = build_model(edges, config, seed)
     rest = torch.from_numpy(observed)
     if tried:
-        some = kept.numpy()
-        own = group_elastic_net_path(
-            lagged[some], observed[some], prior.source_index, prior.target_index, (strength,), config.l1_ratio
-        )[0]
-        rest = torch.from_numpy(
-            observed - predict(lagged, own, prior.source_index, prior.target_index, observed.shape[1])
-        )
+        ends = prior.source_index, prior.target_index
+        own = group_elastic_net(lagged, observed, *ends, strength, config.l1_ratio, kept.numpy())
+        rest = torch.from_numpy(observed - predict(lagged, own, *ends, observed.shape[1]))
     run = _Run(seed, config, model, torch_generator, kept, apart[0::2], rest)
     run.backbone, run.report, run.judged = backbone, report, apart[1::2]
     if not tried:
