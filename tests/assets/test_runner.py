@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from scmagnify_assets import registry
+from scmagnify_assets.failures import DATASET_TAG
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.partitions import ALL, OVER_DATASETS, join_key, split_key
@@ -80,7 +81,10 @@ def test_run_records_lineage_versions_and_metadata(ran):
         assert (
             latest(instance, "raw_dataset", "small").metadata["sha256"].value == registry.find(lake, "small").sha256
         )
-        checks = instance.get_records_for_run(instance.get_runs(limit=1)[0].run_id).records
+        (run,) = instance.get_runs(
+            dg.RunsFilter(tags={DATASET_TAG: "small"}), limit=1
+        )  # the last wave of the data set
+        checks = instance.get_records_for_run(run.run_id).records
         evaluations = [
             record.event_log_entry.dagster_event.asset_check_evaluation_data
             for record in checks
