@@ -374,7 +374,7 @@ def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
         "cells": options.cells,
         "seconds": round(took),
         "trainings": len(spans),
-        "trainings_at_once": at_once,
+        "trainings_at_once": int(at_once),
         "failed_steps": int((events["kind"] == "STEP_FAILURE").sum()),
         "retried_steps": int((events["kind"] == "STEP_UP_FOR_RETRY").sum()),
         "failed_runs": int(events.loc[events["status"] == "FAILURE", "run"].nunique()),
