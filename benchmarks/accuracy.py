@@ -35,6 +35,7 @@ from scmagnify_core.methods.granger.inference import read_network
 from scmagnify_core.methods.granger.training import train_seeds
 from scmagnify_core.network import Network, aggregate_seeds, top_edges
 from scmagnify_core.prior import PriorNetwork, assemble_prior, read_base_network
+from scmagnify_core.ridge import dense_effects
 from scmagnify_core.simulation import SimulationConfig, simulate
 from scmagnify_core.specification import DatasetSpec, merge, parse_spec
 
@@ -69,6 +70,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "a lag is a step on the graph": {"diffusion": {"lag_step": None}},
     "published (cyclic) graph": {"diffusion": {"acyclic": "two_cycles"}},
     "lagged TFs not standardised": {"diffusion": {"standardize_lagged": False}},
+    "no support from a dense model": {"network": {"dense_share": 0.0}},
     "score at the strongest lag": {"network": {"score": "peak"}},
     "fit to all cells, not the mean over halves": {"one_fit": True},
     "backbone alone": {"granger": {"state_dependence": "never"}},
@@ -107,8 +109,9 @@ def planted(condition: str, seed: int, folder: Path, **more: Any) -> tuple[Probl
 def measured(name: str, kinds: tuple[str, ...]) -> Problem:
     """A real set; candidates are all pairs of a TF of its truths and a gene, or its own prior where it has one."""
     path = SHARED / f"{name}.h5ad"
+    key = "time" if name.endswith("mES-retinoic") else "pseudotime"  # that set has no pseudotime
     dataset = read_dataset(
-        parse_spec({"name": "set", "file": str(path), "time_key": "pseudotime", "min_cells": 1}).description
+        parse_spec({"name": "set", "file": str(path), "time_key": key, "min_cells": 1}).description
     )
     truth = pd.read_parquet(SHARED / f"{name}.networks.parquet")
     truth = truth[truth["kind"].isin(kinds)].assign(kind=lambda frame: frame["kind"].astype(str))
@@ -142,7 +145,8 @@ def infer(
     results = train_seeds(operators, targets, problem.dataset.pseudotime, problem.prior, spec.granger, range(n_seeds))
     networks = {seed: read_network(result, operators, problem.prior) for seed, result in results.items()}
     reports = [result.backbone for result in results.values()]
-    return aggregate_seeds(networks, spec.network).edges, networks, reports
+    support = dense_effects(operators.lagged, targets, problem.prior)
+    return aggregate_seeds(networks, spec.network, support).edges, networks, reports
 
 
 def score(problem: Problem, edges: pd.DataFrame, method: str, **more: Any) -> list[dict[str, Any]]:
@@ -281,7 +285,8 @@ def _one_fit(problem: Problem, operators: DiffusionOperators) -> pd.DataFrame:
         np.abs(found),
         np.zeros_like(found),
     )
-    return aggregate_seeds({0: network}).edges
+    support = dense_effects(operators.lagged, problem.dataset.expression(prior.targets), prior)
+    return aggregate_seeds({0: network}, None, support).edges
 
 
 def stability(options: argparse.Namespace) -> None:

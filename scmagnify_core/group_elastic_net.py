@@ -78,7 +78,7 @@ def group_elastic_net_path(
     ----------
     Simon et al. (2013), J. Comput. Graph. Stat. 22, 231-245.
     """
-    products, with_targets = _inner_products(features, targets, cells)
+    products, with_targets = inner_products(features, targets, cells)
     n_lags = len(products)
     found = np.zeros((len(strengths), n_lags, len(source_index)), dtype=np.float32)
     bounds = np.searchsorted(target_index, np.arange(targets.shape[1] + 1))
@@ -95,10 +95,10 @@ def group_elastic_net_path(
     return found
 
 
-def _inner_products(
+def inner_products(
     features: Float[np.ndarray, "cell lag source"],
     targets: Float[np.ndarray, "cell target"],
-    cells: Int[np.ndarray, " cell"] | None,
+    cells: Int[np.ndarray, " cell"] | None = None,
 ) -> tuple[Float[np.ndarray, "lag source lag source"], Float[np.ndarray, "lag source target"]]:
     """Of the features with one another and with the targets, divided by the number of cells."""
     n_lags, n_sources = features.shape[1:]

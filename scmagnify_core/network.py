@@ -8,6 +8,8 @@ Decisions
 * The score of an edge is the absolute sum of its weights over lags: its total effect. Neighbouring lags are strongly
   correlated and share an effect between them, so that the largest of them alone is too small (``docs/accuracy.md``).
   ``score='peak'`` is the published one, the largest median absolute coefficient over lags.
+* A fifth of the effect in a dense model is added. Candidates that a sparse model leaves out would else all score 0,
+  like pairs that are no candidates, although evidence made them candidates.
 * The signed score is that sum, or for ``peak`` the weight at the lag where it is largest in absolute value. The
   published maximum over signed lags gives a repressor its *least* negative lag and recovers 16-35 % of repressors
   (measured).
@@ -40,6 +42,10 @@ class NetworkConfig(BaseModel):
     score: Literal["total", "peak"] = Field(
         "total", description="Strength of an edge: its effect summed over lags, or at its strongest lag (published)."
     )
+    dense_share: float = Field(
+        0.2, ge=0, description="Share of the effects of a dense model in the score: it orders the candidates that a "
+        "sparse one leaves out (published: 0).",
+    )  # fmt: skip
     top_fraction: float = Field(
         0.1, gt=0, le=1, description="Share of the candidate edges that counts as the top of the ranking."
     )
@@ -186,13 +192,20 @@ class MultiscaleNetwork:
         return table.assign(weight_sd=self.weight_sd.reshape(-1))
 
 
-def aggregate_seeds(networks: dict[int, Network], config: NetworkConfig | None = None) -> MultiscaleNetwork:
+def aggregate_seeds(
+    networks: dict[int, Network],
+    config: NetworkConfig | None = None,
+    dense_effect: Float[np.ndarray, " edge"] | None = None,
+) -> MultiscaleNetwork:
     """Combine the networks of several seeds: medians, spread, and how far the seeds agree.
 
     Parameters
     ----------
     networks
         One network per seed, all over the same candidate edges.
+    dense_effect
+        Total effect of each edge in a dense model (:func:`scmagnify_core.ridge.dense_effects`), of which
+        ``dense_share`` is added to the total effects that scores are made of; weights stay as they are.
 
     Returns
     -------
@@ -233,13 +246,13 @@ def aggregate_seeds(networks: dict[int, Network], config: NetworkConfig | None =
         magnitude=np.median(np.stack([network.magnitude for network in filtered]), axis=0),
         cv=cv,
     )
-    scores = np.stack([network.score(config.score) for network in filtered])
-    signs = np.sign(np.stack([network.signed_score(config.score) for network in filtered]))
+    support = np.zeros(first.n_edges) if dense_effect is None else config.dense_share * dense_effect
+    rated = [_rate(network, config, support) for network in filtered]
+    scores, signs = np.stack([score for score, _ in rated]), np.sign(np.stack([signed for _, signed in rated]))
     tops = np.stack([top_edges(score, config.top_fraction) for score in scores])
 
     edges = median.edge_names()
-    edges["score"] = median.score(config.score)
-    edges["signed_score"] = median.signed_score(config.score)
+    edges["score"], edges["signed_score"] = _rate(median, config, support)
     edges["lag"] = median.estimated_lag(config.lag_weights)
     edges["peak_lag"] = (median.magnitude.argmax(axis=0) + 1).astype(np.int16)
     edges["n_seeds"] = np.int16(len(seeds))
@@ -259,6 +272,17 @@ def aggregate_seeds(networks: dict[int, Network], config: NetworkConfig | None =
         columns=["seed_a", "seed_b", "n_top", "jaccard", "spearman"],
     ).astype({"seed_a": np.int16, "seed_b": np.int16, "n_top": np.int32})
     return MultiscaleNetwork(median, weights.std(axis=0), edges, agreement)
+
+
+def _rate(
+    network: Network, config: NetworkConfig, support: Float[np.ndarray, " edge"]
+) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, " edge"]]:
+    """Score and signed score, with the support of a dense model where they are total effects."""
+    signed = network.signed_score(config.score)
+    if config.score == "peak":
+        return network.score(config.score), signed
+    signed = (signed + support).astype(np.float32)
+    return np.abs(signed), signed
 
 
 def top_edges(score: Float[np.ndarray, " edge"], fraction: float) -> np.ndarray:

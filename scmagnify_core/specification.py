@@ -39,7 +39,7 @@ from scmagnify_core.regfactors import RegFactorConfig
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "published": {
         "diffusion": {"acyclic": "two_cycles", "lag_step": None, "standardize_lagged": False},
-        "network": {"max_cv": 0.2, "lag_weights": "signed", "score": "peak"},
+        "network": {"max_cv": 0.2, "lag_weights": "signed", "score": "peak", "dense_share": 0.0},
         "prior_network": {"targets": "associated"},
     },
     "recommended": {

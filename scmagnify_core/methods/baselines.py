@@ -14,7 +14,7 @@ what separates it from them in a table of scores is the model alone.
 What each costs is estimated before it starts (`work_of`), because time grows with candidates squared or cubed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from scmagnify_core.errors import InputError
 from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
 from scmagnify_core.methods.controls import correlate
 from scmagnify_core.prior import PriorNetwork
+from scmagnify_core.ridge import ridge_path
 
 RIDGE_STRENGTHS = np.geomspace(30, 1e-3, 19)  # beside standardised features, whose inner products are 1
 GROUP_STRENGTHS = np.geomspace(1, 0.01, 14)
@@ -62,32 +63,9 @@ def ridge(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame
     Generalised cross-validation of each target by itself, the textbook's choice, took a hundredth of the strength that
     ranks best: cells beside each other are no independent observations.
 
-    Notes
-    -----
-    Minimises mean over cells of (y - x b)^2 + strength * |b|^2. From the eigenvectors of the inner products of the
-    features every strength costs nothing more. Memory is (lags x TFs)^2.
     """
     features, outcome = _prepare(lagged, targets, prior)
-    return _of_coefficients(prior, _fit_chosen(_ridge_path, features, outcome, prior, RIDGE_STRENGTHS))
-
-
-def _ridge_path(
-    features: Lagged, outcome: Targets, prior: PriorNetwork, strengths: Float[np.ndarray, " strength"]
-) -> Float[np.ndarray, "strength lag edge"]:
-    n_cells, n_lags, n_sources = features.shape
-    flat = features.reshape(n_cells, -1)
-    products = (flat.T @ flat / n_cells).reshape(n_lags, n_sources, n_lags, n_sources)
-    with_targets = (flat.T @ outcome / n_cells).reshape(n_lags, n_sources, -1)
-    coefficients = np.zeros((len(strengths), n_lags, prior.n_edges), dtype=np.float32)
-    for target, edges in _edges_of_targets(prior):
-        own = prior.source_index[edges]
-        size = n_lags * len(own)
-        gram = products[:, own][:, :, :, own].reshape(size, size).astype(np.float64)
-        values, vectors = np.linalg.eigh(gram)
-        projected = vectors.T @ with_targets[:, own, target].reshape(size).astype(np.float64)
-        shrunk = projected / (np.maximum(values, 0) + strengths[:, None])  # strength x eigenvector
-        coefficients[:, :, edges] = (shrunk @ vectors.T).reshape(len(strengths), n_lags, -1)
-    return coefficients
+    return _of_coefficients(prior, _fit_chosen(ridge_path, features, outcome, prior, RIDGE_STRENGTHS))
 
 
 def group_lasso(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
@@ -98,16 +76,14 @@ def group_lasso(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.Dat
     """
     features, outcome = _prepare(lagged, targets, prior)
 
-    def path(cells: Lagged, expected: Targets, prior: PriorNetwork, strengths: np.ndarray) -> np.ndarray:
+    def path(cells: Lagged, expected: Targets, prior: PriorNetwork, strengths: Sequence[float]) -> np.ndarray:
         ends = prior.source_index, prior.target_index
-        return group_elastic_net_path(cells, expected, *ends, strengths.tolist(), L1_RATIO)
+        return group_elastic_net_path(cells, expected, *ends, strengths, L1_RATIO)
 
     return _of_coefficients(prior, _fit_chosen(path, features, outcome, prior, GROUP_STRENGTHS))
 
 
-Path = Callable[
-    [Lagged, Targets, PriorNetwork, Float[np.ndarray, " strength"]], Float[np.ndarray, "strength lag edge"]
-]
+Path = Callable[[Lagged, Targets, PriorNetwork, Sequence[float]], Float[np.ndarray, "strength lag edge"]]
 
 
 def _fit_chosen(
@@ -120,9 +96,9 @@ def _fit_chosen(
         np.square(
             outcome[test] - predict(features[test], one, prior.source_index, prior.target_index, outcome.shape[1])
         ).mean(dtype=np.float64)
-        for one in path(features[train], outcome[train], prior, strengths)
+        for one in path(features[train], outcome[train], prior, strengths.tolist())
     ]
-    return path(features, outcome, prior, strengths[[int(np.argmin(errors))]])[0]
+    return path(features, outcome, prior, [float(strengths[int(np.argmin(errors))])])[0]
 
 
 def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,3 +116,17 @@ def test_tables_and_tensors_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="its axes|Its axes are lag, source, target"):
         Network.from_tensor(np.zeros((2, 3, 4)), list("ab"), list("cdef"))
     assert isinstance(make_network().to_table(), pd.DataFrame)
+
+
+def test_a_dense_model_orders_what_a_sparse_one_leaves_out():
+    network = make_network()
+    sparse = replace(network, weight=np.where(np.arange(network.n_edges) < 3, network.weight, 0))
+    dense = np.random.default_rng(5).normal(size=network.n_edges)
+    plain = aggregate_seeds({0: sparse}).edges
+    assert (plain["score"][3:] == 0).all()
+    edges = aggregate_seeds({0: sparse}, NetworkConfig(dense_share=0.5), dense).edges
+    np.testing.assert_allclose(edges["signed_score"], plain["signed_score"] + 0.5 * dense, rtol=1e-5)
+    np.testing.assert_allclose(edges["score"], edges["signed_score"].abs())
+    peak = NetworkConfig(score="peak", dense_share=0.5)
+    published = aggregate_seeds({0: sparse}, peak, dense).edges
+    np.testing.assert_array_equal(published["score"], sparse.magnitude.max(axis=0))
