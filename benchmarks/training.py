@@ -83,7 +83,9 @@ def make_problem(size: str, density: float = DENSITY) -> Problem:
     mask[pd.Index(targets).get_indexer(planted["target"]), pd.Index(sources).get_indexer(planted["source"])] = True
     free = np.flatnonzero(~mask)
     mask.flat[rng.choice(free, round(density * mask.size) - int(mask.sum()), replace=False)] = True
-    operators = diffusion_operators(dataset, sources, spec.granger.n_lags, spec.diffusion)
+    # A lag is a step on the graph, as in the public package.
+    diffusion = spec.diffusion.model_copy(update={"lag_step": None})
+    operators = diffusion_operators(dataset, sources, spec.granger.n_lags, diffusion)
     n_cells = len(dataset.cells)
     held_out = np.sort(rng.choice(n_cells, round(HELD_OUT * n_cells), replace=False))
     values = dataset.expression(targets).astype(np.float64)
@@ -246,6 +248,7 @@ if __name__ == "__main__":
         given = read_problem(problem_file(arguments.size, arguments.folder))
         changes = {key: json.loads(value) for key, value in (setting.split("=") for setting in arguments.set)}
         description = {"name": "planted", "file": "none.h5mu", "preset": arguments.preset, "granger": changes}
-        settings = parse_spec(description).granger
+        # The neural model alone, which is what the public package trains.
+        settings = parse_spec(description).granger.model_copy(update={"backbone": "none"})
         result = measure(given, settings, arguments.seed, arguments.bar)
         print(json.dumps({"preset": arguments.preset, "changes": changes, **result}, indent=1))
