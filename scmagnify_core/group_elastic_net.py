@@ -15,7 +15,7 @@ Decisions
 * A path goes from strong to weak penalties, each starting from the solution before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numba
@@ -39,9 +39,11 @@ def group_elastic_net(
 ) -> Float[np.ndarray, "lag edge"]:
     """Coefficients of each candidate edge: :func:`group_elastic_net_path` of a single strength."""
     strengths = (strength,)
-    return group_elastic_net_path(
-        features, targets, source_index, target_index, strengths, l1_ratio, cells, tolerance, max_sweeps
-    )[0]
+    return next(
+        group_elastic_net_path(
+            features, targets, source_index, target_index, strengths, l1_ratio, cells, tolerance, max_sweeps
+        )
+    )
 
 
 def group_elastic_net_path(
@@ -54,8 +56,8 @@ def group_elastic_net_path(
     cells: Int[np.ndarray, " cell"] | None = None,
     tolerance: float = 1e-4,
     max_sweeps: int = 1000,
-) -> Float[np.ndarray, "strength lag edge"]:
-    """Coefficients of each candidate edge at each strength.
+) -> Iterator[Float[np.ndarray, "lag edge"]]:
+    """Coefficients of each candidate edge at one strength after the other, computed as they are asked for.
 
     Parameters
     ----------
@@ -80,19 +82,18 @@ def group_elastic_net_path(
     """
     products, with_targets = inner_products(features, targets, cells)
     n_lags = len(products)
-    found = np.zeros((len(strengths), n_lags, len(source_index)), dtype=np.float32)
+    coefficients = np.zeros((len(source_index), n_lags))
     bounds = np.searchsorted(target_index, np.arange(targets.shape[1] + 1))
-    for target, (start, stop) in enumerate(pairwise(bounds)):
-        sources = source_index[start:stop]
-        # Edge-major: the lags of an edge are neighbours.
-        gram = products[:, sources][:, :, :, sources].transpose(1, 0, 3, 2).reshape(2 * [len(sources) * n_lags])
-        gram = np.ascontiguousarray(gram)
-        target_products = with_targets[:, sources, target].T.reshape(-1)
-        coefficients = np.zeros((len(sources), n_lags))
-        for step, strength in enumerate(strengths):
-            _descend(gram, target_products, coefficients, float(strength), l1_ratio, tolerance, max_sweeps)
-            found[step, :, start:stop] = coefficients.T
-    return found
+    for strength in strengths:
+        for target, (start, stop) in enumerate(pairwise(bounds)):
+            sources = source_index[start:stop]
+            # Edge-major: the lags of an edge are neighbours.
+            gram = products[:, sources][:, :, :, sources].transpose(1, 0, 3, 2).reshape(2 * [len(sources) * n_lags])
+            _descend(
+                np.ascontiguousarray(gram), with_targets[:, sources, target].T.reshape(-1), coefficients[start:stop],
+                float(strength), l1_ratio, tolerance, max_sweeps,
+            )  # fmt: skip
+        yield coefficients.T.astype(np.float32)
 
 
 def inner_products(

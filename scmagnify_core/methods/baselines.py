@@ -14,7 +14,7 @@ what separates it from them in a table of scores is the model alone.
 What each costs is estimated before it starts (`work_of`), because time grows with candidates squared or cubed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from scmagnify_core.ridge import ridge_path
 RIDGE_STRENGTHS = np.geomspace(30, 1e-3, 19)  # beside standardised features, whose inner products are 1
 GROUP_STRENGTHS = np.geomspace(1, 0.01, 14)
 L1_RATIO = 0.5  # as in the Granger model
+PATIENCE = 3  # strengths that do not predict better before weaker ones are left
 HELD_OUT = 5  # every so manieth cell of a random order chooses the strength
 N_SWEEPS = 100  # of coordinate descent, for the estimate
 # A small, fixed number of trees: GRNBoost2 grows up to 5,000 at a tenth of this rate and stops each target when cells
@@ -76,14 +77,16 @@ def group_lasso(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.Dat
     """
     features, outcome = _prepare(lagged, targets, prior)
 
-    def path(cells: Lagged, expected: Targets, prior: PriorNetwork, strengths: Sequence[float]) -> np.ndarray:
+    def path(
+        cells: Lagged, expected: Targets, prior: PriorNetwork, strengths: Sequence[float]
+    ) -> Iterator[Float[np.ndarray, "lag edge"]]:
         ends = prior.source_index, prior.target_index
         return group_elastic_net_path(cells, expected, *ends, strengths, L1_RATIO)
 
     return _of_coefficients(prior, _fit_chosen(path, features, outcome, prior, GROUP_STRENGTHS))
 
 
-Path = Callable[[Lagged, Targets, PriorNetwork, Sequence[float]], Float[np.ndarray, "strength lag edge"]]
+Path = Callable[[Lagged, Targets, PriorNetwork, Sequence[float]], Iterable[Float[np.ndarray, "lag edge"]]]
 
 
 def _fit_chosen(
@@ -92,13 +95,14 @@ def _fit_chosen(
     """Fit to all cells with the strength that, fitted to four fifths of them, predicts the others best."""
     order = np.random.default_rng(0).permutation(len(features))
     test, train = np.sort(order[::HELD_OUT]), np.sort(np.delete(order, np.s_[::HELD_OUT]))
-    errors = [
-        np.square(
-            outcome[test] - predict(features[test], one, prior.source_index, prior.target_index, outcome.shape[1])
-        ).mean(dtype=np.float64)
-        for one in path(features[train], outcome[train], prior, strengths.tolist())
-    ]
-    return path(features, outcome, prior, [float(strengths[int(np.argmin(errors))])])[0]
+    errors: list[float] = []
+    for one in path(features[train], outcome[train], prior, strengths.tolist()):
+        predicted = predict(features[test], one, prior.source_index, prior.target_index, outcome.shape[1])
+        errors.append(float(np.square(outcome[test] - predicted).mean(dtype=np.float64)))
+        if int(np.argmin(errors[::-1])) >= PATIENCE:  # weaker penalties predict worse, and take longest
+            break
+    (coefficients,) = path(features, outcome, prior, [float(strengths[int(np.argmin(errors))])])
+    return coefficients
 
 
 def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:

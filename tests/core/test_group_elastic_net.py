@@ -52,7 +52,7 @@ def test_every_edge_satisfies_the_condition_of_the_optimum():
 def test_a_path_ends_where_each_strength_alone_does():
     problem_ = problem(3)
     strengths = (0.8, 0.3, 0.05)
-    path = group_elastic_net_path(*problem_, strengths, 0.5, tolerance=1e-8)
+    path = list(group_elastic_net_path(*problem_, strengths, 0.5, tolerance=1e-8))
     for step, strength in enumerate(strengths):
         np.testing.assert_allclose(path[step], group_elastic_net(*problem_, strength, 0.5, tolerance=1e-8), atol=1e-4)
     n_used = [int(one.any(axis=0).sum()) for one in path]

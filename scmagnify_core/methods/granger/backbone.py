@@ -12,6 +12,7 @@ Decisions
   and undoing that must not count as dependence on the state.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from scmagnify_core.prior import PriorNetwork
 
 STRENGTHS = tuple(float(one) for one in np.geomspace(0.4, 0.01, 12).round(4))
 GAIN_KEPT = 0.93
+PATIENCE = 3  # strengths without a smaller error before weaker ones are not tried
 NEUTRAL_STRENGTH = 0.1  # where no strength predicts better than the mean: a ranking is still asked for
 STANDARD_ERRORS = 2.0  # by which cells' own coefficients must be better
 
@@ -59,18 +61,21 @@ def choose_strength(
     """
     order = generator.permutation(len(targets))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
-    errors = np.zeros(len(STRENGTHS))
     ends = prior.source_index, prior.target_index
-    for fitted, held_out in (halves, halves[::-1]):
-        path = group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, fitted)
-        errors += [squared_errors(features, targets, one, *ends, held_out).mean() / 2 for one in path]
-    gain = float(np.square(targets).mean()) - errors
+    paths = [group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, half) for half in halves]
+    errors: list[float] = []
+    for one, other in zip(*paths, strict=True):
+        own = squared_errors(features, targets, one, *ends, halves[1]).mean()
+        errors.append(float(own + squared_errors(features, targets, other, *ends, halves[0]).mean()) / 2)
+        if _has_turned(errors):
+            break
+    gain = float(np.square(targets).mean()) - np.array(errors)
     best = gain.max()
     if best <= 0:
         chosen = int(np.abs(np.log(STRENGTHS) - np.log(NEUTRAL_STRENGTH)).argmin())
     else:
         chosen = int(np.flatnonzero(gain >= GAIN_KEPT * best)[0])  # strengths descend
-    return STRENGTHS[chosen], float(errors[chosen])
+    return STRENGTHS[chosen], errors[chosen] if chosen < len(errors) else float("nan")
 
 
 def fit_backbone(
@@ -102,9 +107,17 @@ def best_linear_errors(
 ) -> Float[np.ndarray, " target"]:
     """Per target, the error on the ``judged`` cells of the linear model that, of the whole path, predicts them best."""
     ends = prior.source_index, prior.target_index
-    path = group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, fitted)
-    errors = np.stack([squared_errors(features, targets, one, *ends, judged) for one in path])
-    return errors[errors.mean(axis=1).argmin()]
+    errors: list[np.ndarray] = []
+    for one in group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, fitted):
+        errors.append(squared_errors(features, targets, one, *ends, judged))
+        if _has_turned([float(error.mean()) for error in errors]):
+            break
+    return min(errors, key=lambda error: float(error.mean()))
+
+
+def _has_turned(errors: Sequence[float]) -> bool:
+    """Whether the error rises: weaker penalties would only predict worse, and they take longest."""
+    return int(np.argmin(errors[::-1])) >= PATIENCE
 
 
 def earns_its_place(gain: Float[np.ndarray, " target"]) -> tuple[float, float, bool]:
