@@ -8,7 +8,7 @@ Decisions
 * The score of an edge is the absolute sum of its weights over lags: its total effect. Neighbouring lags are strongly
   correlated and share an effect between them, so that the largest of them alone is too small (``docs/accuracy.md``).
   ``score='peak'`` is the published one, the largest median absolute coefficient over lags.
-* A fifth of the effect in a dense model is added. Candidates that a sparse model leaves out would else all score 0,
+* A fifth of a dense model's coefficients is added for score and lag. Candidates that a sparse model leaves out would else all score 0,
   like pairs that are no candidates, although evidence made them candidates.
 * The signed score is that sum, or for ``peak`` the weight at the lag where it is largest in absolute value. The
   published maximum over signed lags gives a repressor its *least* negative lag and recovers 16-35 % of repressors
@@ -195,7 +195,7 @@ class MultiscaleNetwork:
 def aggregate_seeds(
     networks: dict[int, Network],
     config: NetworkConfig | None = None,
-    dense_effect: Float[np.ndarray, " edge"] | None = None,
+    dense: Float[np.ndarray, "lag edge"] | None = None,
 ) -> MultiscaleNetwork:
     """Combine the networks of several seeds: medians, spread, and how far the seeds agree.
 
@@ -203,9 +203,9 @@ def aggregate_seeds(
     ----------
     networks
         One network per seed, all over the same candidate edges.
-    dense_effect
-        Total effect of each edge in a dense model (:func:`scmagnify_core.ridge.dense_effects`), of which
-        ``dense_share`` is added to the total effects that scores are made of; weights stay as they are.
+    dense
+        Coefficients of each edge in a dense model (:func:`scmagnify_core.ridge.dense_coefficients`), of which
+        ``dense_share`` is added to what scores and estimated lags are made of; weights stay as they are.
 
     Returns
     -------
@@ -246,14 +246,16 @@ def aggregate_seeds(
         magnitude=np.median(np.stack([network.magnitude for network in filtered]), axis=0),
         cv=cv,
     )
-    support = np.zeros(first.n_edges) if dense_effect is None else config.dense_share * dense_effect
-    rated = [_rate(network, config, support) for network in filtered]
-    scores, signs = np.stack([score for score, _ in rated]), np.sign(np.stack([signed for _, signed in rated]))
+    rated = [_with_support(network, config, dense) for network in filtered]
+    scores = np.stack([network.score(config.score) for network in rated])
+    signs = np.sign(np.stack([network.signed_score(config.score) for network in rated]))
     tops = np.stack([top_edges(score, config.top_fraction) for score in scores])
 
     edges = median.edge_names()
-    edges["score"], edges["signed_score"] = _rate(median, config, support)
-    edges["lag"] = median.estimated_lag(config.lag_weights)
+    supported = _with_support(median, config, dense)
+    edges["score"] = supported.score(config.score)
+    edges["signed_score"] = supported.signed_score(config.score)
+    edges["lag"] = supported.estimated_lag(config.lag_weights)
     edges["peak_lag"] = (median.magnitude.argmax(axis=0) + 1).astype(np.int16)
     edges["n_seeds"] = np.int16(len(seeds))
     edges["stability"] = tops.mean(axis=0).astype(np.float32)
@@ -274,15 +276,11 @@ def aggregate_seeds(
     return MultiscaleNetwork(median, weights.std(axis=0), edges, agreement)
 
 
-def _rate(
-    network: Network, config: NetworkConfig, support: Float[np.ndarray, " edge"]
-) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, " edge"]]:
-    """Score and signed score, with the support of a dense model where they are total effects."""
-    signed = network.signed_score(config.score)
-    if config.score == "peak":
-        return network.score(config.score), signed
-    signed = (signed + support).astype(np.float32)
-    return np.abs(signed), signed
+def _with_support(network: Network, config: NetworkConfig, dense: Float[np.ndarray, "lag edge"] | None) -> Network:
+    """The network with a share of a dense model's coefficients added to its weights."""
+    if dense is None:
+        return network
+    return replace(network, weight=network.weight + np.float32(config.dense_share) * dense)
 
 
 def top_edges(score: Float[np.ndarray, " edge"], fraction: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Ridge regression of each target on all lags of its candidates: the dense counterpart of the group elastic net.
 
 A sparse model leaves candidates out and says nothing of their order: all score 0, as pairs do that are no candidates.
-The dense effects order them (`network.aggregate_seeds`), and lend those that are kept a little support.
+The dense model orders them (`network.aggregate_seeds`), and lends those that are kept a little support.
 """
 
 from collections.abc import Sequence
@@ -50,14 +50,14 @@ def ridge_path(
     return coefficients
 
 
-def dense_effects(
+def dense_coefficients(
     lagged: Float[np.ndarray, "cell lag source"], targets: Float[np.ndarray, "cell target"], prior: PriorNetwork
-) -> Float[np.ndarray, " edge"]:
-    """Total effect over lags of each candidate edge, at a strength that leaves lags and like TFs to share it.
+) -> Float[np.ndarray, "lag edge"]:
+    """Coefficients of each candidate edge, at a strength that lets lags and like TFs share an effect.
 
     Parameters
     ----------
     targets
         Expression of ``prior.targets``; standardised here.
     """
-    return ridge_path(lagged, standardize(targets), prior, (DENSE_STRENGTH,))[0].sum(axis=0)
+    return ridge_path(lagged, standardize(targets), prior, (DENSE_STRENGTH,))[0]

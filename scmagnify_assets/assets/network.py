@@ -18,7 +18,7 @@ from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
 from scmagnify_core.plots.network import plot_network
 from scmagnify_core.prior import PriorNetwork
-from scmagnify_core.ridge import dense_effects
+from scmagnify_core.ridge import dense_coefficients
 
 
 @asset(group="network", per_seed=True)
@@ -70,7 +70,7 @@ def multiscale_network(
     lagged, targets = diffusion_operators.lagged, dataset.expression(prior_network.targets)
     value = aggregate_seeds(
         {seed: seed_network[seed] for seed in range(spec.seeds)}, spec.network,
-        dense_effects(lagged, targets, prior_network),
+        dense_coefficients(lagged, targets, prior_network),
     )  # fmt: skip
     pvalue = edge_pvalues(lagged, targets, dataset.pseudotime, dataset.labels("lineage"), prior_network)
     value = replace(value, edges=with_pvalues(value.edges, prior_network, pvalue))

@@ -121,12 +121,15 @@ def test_tables_and_tensors_that_do_not_fit_are_refused():
 def test_a_dense_model_orders_what_a_sparse_one_leaves_out():
     network = make_network()
     sparse = replace(network, weight=np.where(np.arange(network.n_edges) < 3, network.weight, 0))
-    dense = np.random.default_rng(5).normal(size=network.n_edges)
+    dense = np.random.default_rng(5).normal(size=network.weight.shape).astype(np.float32)
     plain = aggregate_seeds({0: sparse}).edges
     assert (plain["score"][3:] == 0).all()
     edges = aggregate_seeds({0: sparse}, NetworkConfig(dense_share=0.5), dense).edges
-    np.testing.assert_allclose(edges["signed_score"], plain["signed_score"] + 0.5 * dense, rtol=1e-5)
+    np.testing.assert_allclose(edges["signed_score"], plain["signed_score"] + 0.5 * dense.sum(axis=0), atol=1e-5)
     np.testing.assert_allclose(edges["score"], edges["signed_score"].abs())
+    assert (plain["lag"][3:] == 0).all()  # no coefficient, no lag
+    own = np.abs(0.5 * dense[:, 5])
+    assert edges["lag"][5] == pytest.approx(own @ [1, 2, 3] / own.sum(), rel=1e-5)
     peak = NetworkConfig(score="peak", dense_share=0.5)
     published = aggregate_seeds({0: sparse}, peak, dense).edges
     np.testing.assert_array_equal(published["score"], sparse.magnitude.max(axis=0))

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.prior import PriorNetwork
-from scmagnify_core.ridge import DENSE_STRENGTH, dense_effects, ridge_path
+from scmagnify_core.ridge import DENSE_STRENGTH, dense_coefficients, ridge_path
 
 
 def problem():
@@ -30,11 +30,9 @@ def test_each_strength_is_that_of_scikit_learn():
             np.testing.assert_allclose(path[step][:, edges], oracle.reshape(3, -1), atol=1e-4)
 
 
-def test_dense_effects_are_totals_over_lags_and_none_is_left_out():
+def test_no_candidate_is_left_out_by_the_dense_model():
     lagged, targets, prior = problem()
-    found = dense_effects(lagged, targets, prior)
-    expected = ridge_path(lagged, standardize(targets), prior, (DENSE_STRENGTH,))[0].sum(axis=0)
-    np.testing.assert_array_equal(found, expected)
-    assert found.all()
-    constant = dense_effects(lagged, np.ones_like(targets), prior)
-    assert not constant.any()
+    found = dense_coefficients(lagged, targets, prior)
+    np.testing.assert_array_equal(found, ridge_path(lagged, standardize(targets), prior, (DENSE_STRENGTH,))[0])
+    assert found.any(axis=0).all()
+    assert not dense_coefficients(lagged, np.ones_like(targets), prior).any()
