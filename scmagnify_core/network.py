@@ -8,8 +8,8 @@ Decisions
 * The score of an edge is the absolute sum of its weights over lags: its total effect. Neighbouring lags are strongly
   correlated and share an effect between them, so that the largest of them alone is too small (``docs/accuracy.md``).
   ``score='peak'`` is the published one, the largest median absolute coefficient over lags.
-* A fifth of a dense model's coefficients is added for score and lag. Candidates that a sparse model leaves out would else all score 0,
-  like pairs that are no candidates, although evidence made them candidates.
+* A fifth of a dense model's coefficients is added for score and lag. Candidates that a sparse model leaves out would
+  else all score 0, like pairs that are no candidates, although evidence made them candidates.
 * The signed score is that sum, or for ``peak`` the weight at the lag where it is largest in absolute value. The
   published maximum over signed lags gives a repressor its *least* negative lag and recovers 16-35 % of repressors
   (measured).
