@@ -58,7 +58,6 @@ REAL = (
     ("beeline/mDC", ("chip_specific",)),
     ("beeline/mHSC-L", ("chip_specific", "chip_nonspecific", "string")),
     ("beeline/small_mEF", ("reference", "string_700")),
-    ("beeline/small_mES-retinoic", ("reference",)),
     ("demo/paul15_demo", ("chip_hsc", "chip_nonspecific", "string")),
     ("synthetic/GSD", ("simulated_truth",)),
     ("synthetic/HSC", ("simulated_truth",)),
@@ -111,7 +110,6 @@ def measured(name: str, kinds: tuple[str, ...]) -> Problem:
     """A real set; candidates are all pairs of a TF of its truths and a gene, or its own prior where it has one."""
     path = SHARED / f"{name}.h5ad"
     key = "dpt_pseudotime_derived" if name.endswith("mDC") else "pseudotime"
-    key = "time" if name.endswith("mES-retinoic") else key  # that set has no pseudotime
     dataset = read_dataset(
         parse_spec({"name": "set", "file": str(path), "time_key": key, "min_cells": 1}).description
     )
@@ -313,7 +311,7 @@ def stability(options: argparse.Namespace) -> None:
                 agreement = np.mean([jaccard(tops[0], one) for one in found])
                 rows.append({"preset": preset, "what": f"all cells and {share:.0%} of them", "jaccard": agreement})
         print(pd.DataFrame(rows).to_string(), flush=True)
-    save("accuracy_stability", rows)
+        save("accuracy_stability", rows)
 
 
 def subsample(problem: Problem, share: float, seed: int) -> Problem:

@@ -116,7 +116,7 @@ def chart(ratios: pd.DataFrame) -> None:
         axis.plot(values, np.full(len(values), row), "o", color="black", markersize=2.5, alpha=0.6)
     axis.axvline(1, color="0.3", linewidth=0.8, linestyle=":")
     axis.set_yticks(range(len(methods)), [NAMES[one].strip("*") for one in methods])
-    axis.set_xlabel("AUPRC over that of a random ranking (bar: mean; dots: planted networks)")
+    axis.set_xlabel("AUPRC ratio to random (bar: mean, dots: networks)")
     figure.savefig(FOLDER.parent / "accuracy.png", dpi=150)
 
 
