@@ -17,7 +17,7 @@ Dagster.
 import argparse
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -319,8 +319,10 @@ def subsample(problem: Problem, share: float, seed: int) -> Problem:
     n_cells = problem.dataset.rna.n_obs
     chosen = np.sort(np.random.default_rng(seed).permutation(n_cells)[: round(share * n_cells)])
     atac = problem.dataset.atac
-    part = Dataset(problem.dataset.rna[chosen].copy(), None if atac is None else atac[chosen].copy())
-    return Problem(problem.name, problem.path, part, problem.prior, problem.truth, problem.universe)
+    part = replace(
+        problem.dataset, rna=problem.dataset.rna[chosen].copy(), atac=None if atac is None else atac[chosen].copy()
+    )
+    return replace(problem, dataset=part)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:

@@ -62,7 +62,7 @@ def interval(values: np.ndarray) -> str:
 def simulated_page(frame: pd.DataFrame) -> None:
     figures = {name: frame.pivot_table(index="set", columns="method", values=name) for name in ("auprc_ratio", "epr")}
     others = {name: frame.pivot_table(index="set", columns="method", values=name) for name in
-              ("sign_accuracy_top", "lag_spearman", "runtime_s")}  # fmt: skip
+              ("sign_accuracy_top", "lag_spearman")}  # fmt: skip
     rows = []
     ours = {name: figures[name]["scmagnify"] for name in figures}
     for method, label in NAMES.items():
@@ -74,11 +74,11 @@ def simulated_page(frame: pd.DataFrame) -> None:
             cells.append(number(own.mean()))
             is_rival = method not in ("scmagnify", "oracle")
             cells.append(interval((ours[name][own.index] - own).to_numpy()) if is_rival else "")
-        for name in ("sign_accuracy_top", "lag_spearman", "runtime_s"):
+        for name in ("sign_accuracy_top", "lag_spearman"):
             values = others[name].get(method)
-            cells.append("" if values is None else number(values.mean(), 1 if name == "runtime_s" else 2))
+            cells.append("" if values is None else number(values.mean()))
         rows.append([label, int(figures["auprc_ratio"][method].notna().sum()), *cells])
-    head = ["method", "networks", "AUPRC ratio", "ours more by", "EPR", "ours more by", "signs", "lags", "seconds"]
+    head = ["method", "networks", "AUPRC ratio", "ours more by", "EPR", "ours more by", "signs", "lags"]
     put("simulated", table(head, rows))
 
     rows = []
@@ -158,13 +158,12 @@ def ablation_page(frame: pd.DataFrame) -> None:
     ratio = frame.pivot_table(index="method", columns="set", values="auprc_ratio", sort=False)
     epr = frame.groupby("method")["epr"].mean()
     lag = frame.groupby("method")["lag_spearman"].mean()
-    seconds = frame.groupby("method")["runtime_s"].mean()
     rows = [
         [name, *(number(value) for value in ratio.loc[name]), number(ratio.loc[name].mean()), number(epr[name]),
-         number(lag[name]), number(seconds[name], 1)]
+         number(lag[name])]
         for name in ratio.index
     ]  # fmt: skip
-    put("ablation", table(["choice", *ratio.columns, "mean", "EPR", "lags", "seconds"], rows))
+    put("ablation", table(["choice", *ratio.columns, "mean", "EPR", "lags"], rows))
 
 
 def stability_page(frame: pd.DataFrame) -> None:
