@@ -181,7 +181,7 @@ def edges_are_candidates(context: dg.AssetCheckExecutionContext, lake: LakeResou
 def network_is_not_empty(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
     """Some edge has a weight: a penalty that is too strong, or a prior without signal, leaves none."""
     (_, _, edges) = next(_rows(lake.open(), "edges", context))
-    n_edges = int((edges["score"] > 0).sum())
+    n_edges = int(edges["has_weight"].eq(True).sum())
     return dg.AssetCheckResult(passed=n_edges > 0, metadata={"edges_with_weight": n_edges})
 
 
@@ -297,7 +297,7 @@ def edge_counts_are_usual(context: dg.AssetCheckExecutionContext, lake: LakeReso
     Not blocking: another file, prior or setting may well change the size. ``changed_since_the_last`` lists them.
     """
     dataset = context.partition_key
-    found = _history(lake.open(), "edges", dataset, ["score", "is_selected"])
+    found = _history(lake.open(), "edges", dataset, ["has_weight", "is_selected"])
     if found is None:
         return _no_network(dataset)
     names = ("edges_with_weight", "selected_edges")
@@ -336,7 +336,7 @@ def edge_counts_are_usual(context: dg.AssetCheckExecutionContext, lake: LakeReso
 
 
 def _edge_counts(edges: pd.DataFrame) -> tuple[int, int]:
-    return int((edges["score"] > 0).sum()), int(edges["is_selected"].astype(bool).sum())
+    return int(edges["has_weight"].eq(True).sum()), int(edges["is_selected"].astype(bool).sum())
 
 
 @dg.asset_check(asset="multiscale_network", partitions_def=DATASETS)

@@ -261,6 +261,7 @@ def aggregate_seeds(
     edges["stability"] = tops.mean(axis=0).astype(np.float32)
     edges["sign_agreement"] = (np.maximum((signs > 0).sum(0), (signs < 0).sum(0)) / len(seeds)).astype(np.float32)
     edges["score_sd"] = scores.std(axis=0)
+    edges["has_weight"] = (median.weight != 0).any(axis=0) | (median.magnitude != 0).any(axis=0)
     # Ties are broken by name, so that a rerun ranks alike.
     order = np.lexsort((edges["target"], edges["source"], -edges["score"]))
     rank = np.empty(len(edges), dtype=np.int32)

@@ -352,6 +352,7 @@ _TABLES = (
             Column("score_sd", FLOAT32, "standard deviation of the score over seeds"),
             Column("rank", INT32, "rank by score, 1 is the strongest"),
             Column("is_selected", FLAG, "passes the network's threshold"),
+            Column("has_weight", FLAG, "the model keeps the edge; others are ordered by a dense model", nullable=True),
             Column("pvalue", FLOAT64, "of the TF's past beside the target's other candidates", nullable=True),
             Column("padj", FLOAT64, "false discovery rate (Benjamini-Hochberg) over all edges", nullable=True),
             MADE_BY,

@@ -79,7 +79,7 @@ def write_network(
         "edges": names.assign(
             score=score, signed_score=score, lag=1.0, peak_lag=1, n_seeds=2, stability=1.0, sign_agreement=1.0,
             score_sd=0.0, rank=np.arange(1, candidates + 1), is_selected=np.arange(candidates) < n_selected,
-            pvalue=0.01, padj=np.nan,
+            has_weight=score > 0, pvalue=0.01, padj=np.nan,
         ),
         "seed_agreement": pd.DataFrame(
             [(*pair, n_top, *values) for pair, values in zip(pairs, agreement, strict=True)],

@@ -59,7 +59,7 @@ def network(n: int, weight: float = 1.0) -> dict[str, pd.DataFrame]:
         "multiscale_network": edges.drop(columns="cv").assign(weight_sd=0.0),
         "edges": edges[["source", "target"]].assign(
             score=weight, signed_score=-weight, lag=1.5, peak_lag=1, n_seeds=2, stability=1.0, sign_agreement=1.0,
-            score_sd=0.0, rank=np.arange(1, n + 1), is_selected=True, pvalue=0.01, padj=0.02,
+            score_sd=0.0, rank=np.arange(1, n + 1), is_selected=True, has_weight=True, pvalue=0.01, padj=0.02,
         ),
         "seed_agreement": pd.DataFrame(
             {"seed_a": [0], "seed_b": [1], "n_top": n, "jaccard": 1.0, "spearman": np.nan}

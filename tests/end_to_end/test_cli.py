@@ -65,7 +65,8 @@ def test_one_query_tells_seeds_file_code_and_run_of_an_edge(shell, simulated):
         "SELECT inputs FROM lineage WHERE asset = 'multiscale_network' ORDER BY created_at DESC LIMIT 1"
     )
     assert {(one["asset"], one["seed"]) for one in json.loads(inputs[0]["inputs"])} == {
-        ("seed_network", 0), ("seed_network", 1),
+        ("seed_network", 0), ("seed_network", 1), ("dataset", None), ("prior_network", None),
+        ("diffusion_operators", None),
     }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def test_rerun_replaces_its_own_rows_and_keeps_former_versions(shell, simulated,
     shell.run("run", "other", *FAST)
     lake = Lakehouse(shell.home / "lake")
     before = {name: lake.read("edges", name) for name in ("small", "other")}
-    shell.run("run", "other", *FAST, "--set", "granger.sparsity=1.0")
+    shell.run("run", "other", *FAST, "--set", "granger.backbone_strength=0.4")
 
     after = {name: lake.read("edges", name) for name in ("small", "other")}
     assert after["small"].equals(before["small"])
