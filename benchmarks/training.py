@@ -104,7 +104,12 @@ def _prior(mask: np.ndarray, sources: tuple[str, ...], targets: tuple[str, ...])
     """The candidate edges of a target x source mask."""
     target_index, source_index = np.nonzero(mask)
     return PriorNetwork(
-        sources, targets, source_index, target_index, np.ones(len(source_index), np.float32), pd.DataFrame()
+        sources,
+        targets,
+        source_index,
+        target_index,
+        np.ones(len(source_index), np.float32),
+        pd.DataFrame(index=range(len(source_index))),
     )
 
 
