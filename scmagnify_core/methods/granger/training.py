@@ -23,7 +23,7 @@ from torch import Tensor
 
 from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import ConvergenceError, InputError
-from scmagnify_core.group_elastic_net import group_elastic_net, predict
+from scmagnify_core.group_elastic_net import group_elastic_net, predict, squared_errors
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
 from scmagnify_core.methods.granger.backbone import (
     BackboneReport,
@@ -262,7 +262,9 @@ def _prepare_residual(
     run = _Run(seed, config, model, torch_generator, kept, apart[0::2], rest)
     run.backbone, run.report, run.judged = backbone, report, apart[1::2]
     if not tried:
-        run.skip()
+        ends = prior.source_index, prior.target_index
+        error = squared_errors(lagged, observed, backbone, *ends, np.arange(len(observed))).mean()
+        run.skip(float(error))
     return run
 
 
@@ -273,7 +275,7 @@ def _judge(
     prior: PriorNetwork,
 ) -> None:
     """Keep what was trained beyond the backbone only if it predicts cells it never saw better than a linear model."""
-    if not len(run.rows):
+    if run.stopped_by == "backbone":
         return
     assert run.report is not None
     assert run.judged is not None
@@ -359,7 +361,7 @@ class _Run:
             weights["backbone"] = torch.from_numpy(self.backbone)
         return TrainingResult(
             weights=weights,
-            history=pd.DataFrame(self.rows, columns=columns).astype({"epoch": np.int32}),
+            history=pd.DataFrame(self.rows, columns=columns, dtype=np.float64).astype({"epoch": np.int32}),
             seed=self.seed,
             best_epoch=self.best_epoch,
             stopped_by=self.stopped_by,
@@ -369,9 +371,11 @@ class _Run:
             backbone=self.report,
         )
 
-    def skip(self) -> None:
-        """Nothing is trained beyond the backbone."""
+    def skip(self, error: float) -> None:
+        """Nothing is trained beyond the backbone: the history is its error, as that of an epoch 0."""
         self.stopped_by = "backbone"
+        row = dict.fromkeys(COLUMNS, 0.0) | {"loss": error, "prediction_loss": error}
+        self.rows.append(row | {"epoch": 0, "validation_loss": float("nan"), "learning_rate": 0.0})
 
 
 def _train_side_by_side(runs: Sequence[_Run], lagged: Tensor, n_threads: int, progress: Progress | None) -> None:
