@@ -35,7 +35,7 @@ from scmagnify_core.methods.granger.inference import read_network
 from scmagnify_core.methods.granger.training import train_seeds
 from scmagnify_core.network import Network, aggregate_seeds, top_edges
 from scmagnify_core.prior import PriorNetwork, assemble_prior, read_base_network
-from scmagnify_core.ridge import dense_coefficients
+from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
 from scmagnify_core.simulation import SimulationConfig, simulate
 from scmagnify_core.specification import DatasetSpec, merge, parse_spec
 
@@ -145,7 +145,7 @@ def infer(
     results = train_seeds(operators, targets, problem.dataset.pseudotime, problem.prior, spec.granger, range(n_seeds))
     networks = {seed: read_network(result, operators, problem.prior) for seed, result in results.items()}
     reports = [result.backbone for result in results.values()]
-    support = dense_coefficients(operators.lagged, targets, problem.prior)
+    support = ridge_path(operators.lagged, standardize(targets), problem.prior, (DENSE_STRENGTH,))[0]
     return aggregate_seeds(networks, spec.network, support).edges, networks, reports
 
 
@@ -285,7 +285,7 @@ def _one_fit(problem: Problem, operators: DiffusionOperators) -> pd.DataFrame:
         np.abs(found),
         np.zeros_like(found),
     )
-    support = dense_coefficients(operators.lagged, problem.dataset.expression(prior.targets), prior)
+    support = ridge_path(operators.lagged, targets, prior, (DENSE_STRENGTH,))[0]
     return aggregate_seeds({0: network}, None, support).edges
 
 
@@ -341,7 +341,7 @@ def calibration(options: argparse.Namespace) -> None:
         lagged = operators_of(problem, spec).lagged
         lineages = problem.dataset.labels("lineage")
         time_, prior = problem.dataset.pseudotime, problem.prior
-        own = edge_pvalues(lagged, problem.dataset.expression(prior.targets), time_, lineages, prior)
+        own = edge_pvalues(lagged, standardize(problem.dataset.expression(prior.targets)), time_, lineages, prior)
         planted_pairs = pd.MultiIndex.from_frame(problem.truth[["source", "target"]])
         is_true = pd.MultiIndex.from_frame(prior.to_table()[["source", "target"]]).isin(planted_pairs)
         true.append(own[is_true])
@@ -357,7 +357,7 @@ def calibration(options: argparse.Namespace) -> None:
         for column, name in enumerate(names):
             if name in prior.targets:
                 values[:, prior.targets.index(name)] = aligned[:, column]
-        unrelated.append(edge_pvalues(lagged, values, time_, lineages, prior)[keep])
+        unrelated.append(edge_pvalues(lagged, standardize(values), time_, lineages, prior)[keep])
     rows = []
     for name, parts in (("unrelated", unrelated), ("decoys", decoys), ("planted", true)):
         values = np.concatenate(parts)

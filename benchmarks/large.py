@@ -16,11 +16,13 @@ from record import peak_gib, save
 from training import make_problem, simulated
 
 from scmagnify_core.activity import regfactor_activity, tf_activity
-from scmagnify_core.diffusion import diffusion_operators
+from scmagnify_core.diffusion import diffusion_operators, standardize
+from scmagnify_core.edge_tests import edge_pvalues
 from scmagnify_core.methods.granger.inference import read_network
 from scmagnify_core.methods.granger.training import train
 from scmagnify_core.network import aggregate_seeds
 from scmagnify_core.regfactors import decompose
+from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,9 +54,13 @@ if __name__ == "__main__":
         lambda: train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.granger),
     )
     network = step("reading the network", lambda: read_network(result, operators, prior))
-    edges = step("ranking", lambda: aggregate_seeds({0: network}, spec.network)).edges
+    targets = standardize(dataset.expression(prior.targets))
+    dense = step("dense model", lambda: ridge_path(operators.lagged, targets, prior, (DENSE_STRENGTH,))[0])
+    edges = step("ranking", lambda: aggregate_seeds({0: network}, spec.network, dense)).edges
+    lineages = dataset.labels("lineage")
+    step("p-values", lambda: edge_pvalues(operators.lagged, targets, dataset.pseudotime, lineages, prior))
     factors = step("RegFactors", lambda: decompose(network, spec.regfactors))
-    net = edges.loc[edges["signed_score"] != 0, ["source", "target", "signed_score"]]
+    net = edges.loc[edges["has_weight"], ["source", "target", "signed_score"]]
     step("TF activity", lambda: tf_activity(dataset, net.rename(columns={"signed_score": "weight"}), spec.activity))
     loadings = factors.tables()["regfactor_loadings"]
     step("RegFactor activity", lambda: regfactor_activity(dataset, loadings, spec.activity))

@@ -92,7 +92,7 @@ def _decode_model(stored: Stored) -> TrainingResult:
         device="stored",
         runtime_s=float("nan"),
         config=GrangerConfig.model_validate(about["config"]),
-        backbone=None if about["backbone"] is None else BackboneReport(**about["backbone"]),
+        backbone=BackboneReport(**backbone) if (backbone := about.get("backbone")) else None,
     )
 
 

@@ -106,7 +106,11 @@ class DiffusionOperators:
         with safe_open(path, framework="pt") as file:
             lagged = file.get_tensor("lagged").numpy()
             parts = tuple(file.get_tensor(f"transition.{part}").numpy() for part in ("data", "indices", "indptr"))
-            about = json.loads(file.metadata()["about"])
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+        if "n_steps" not in about:
+            raise InputError(
+                f"'{path}'", "holds diffusion operators of an earlier version.", "Make diffusion_operators again."
+            )
         transition = sparse.csr_matrix(parts, shape=(len(lagged), len(lagged)))
         return cls(transition, lagged, tuple(about["sources"]), tuple(about["n_steps"]))
 

@@ -31,13 +31,13 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from scmagnify_core.diffusion import standardize
 from scmagnify_core.lagged import UNLABELLED
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.statistics import adjust_pvalues
 
 MIN_CELLS = 10  # of a lineage; the cells of smaller ones are left out
 MIN_FREEDOM = 10  # cells beyond the candidates of a target; without them its edges are not tested
+BLOCK_TARGETS = 64  # turned into frequencies at a time
 RIDGE = 1e-6  # of the mean variance: keeps TFs that are copies of one another apart
 MAX_LEVERAGE = 0.9
 
@@ -56,26 +56,32 @@ def edge_pvalues(
     lagged
         Lagged expression of ``prior.sources``.
     targets
-        Expression of ``prior.targets``; standardised here.
+        Standardised expression of ``prior.targets``.
     lineages
         Label of each cell; cells without a label are left out. One lineage when None.
 
     Notes
     -----
-    Time is cells x sum over targets of its candidates squared; memory that of one target.
+    Time is cells x sum over targets of its candidates squared; memory is :func:`testing_bytes`.
     """
     spectrum = _spectrum(pseudotime, lineages)
     regressors = spectrum(lagged.mean(axis=1, dtype=np.float64))
-    outcomes = spectrum(standardize(targets).astype(np.float64))
     pvalue = np.full(prior.n_edges, np.nan)
     bounds = np.searchsorted(prior.target_index, np.arange(len(prior.targets) + 1))
     for target, (start, stop) in enumerate(pairwise(bounds)):
-        outcome = outcomes[:, target]
+        if target % BLOCK_TARGETS == 0:
+            outcomes = spectrum(targets[:, target : target + BLOCK_TARGETS].astype(np.float64))
+        outcome = outcomes[:, target % BLOCK_TARGETS]
         if stop == start or len(outcome) - (stop - start) < MIN_FREEDOM or not outcome.any():
             continue
         statistic = _robust_statistics(regressors[:, prior.source_index[start:stop]], outcome)
         pvalue[start:stop] = 2 * stats.norm.sf(np.abs(statistic))
     return pvalue
+
+
+def testing_bytes(n_cells: int, n_sources: int) -> int:
+    """What :func:`edge_pvalues` takes at most: the regressors twice, and three copies of a block of targets."""
+    return 8 * n_cells * (2 * n_sources + 3 * BLOCK_TARGETS)
 
 
 def with_pvalues(edges: pd.DataFrame, prior: PriorNetwork, pvalue: Float[np.ndarray, " edge"]) -> pd.DataFrame:

@@ -43,7 +43,7 @@ class NetworkConfig(BaseModel):
         "total", description="Strength of an edge: its effect summed over lags, or at its strongest lag (published)."
     )
     dense_share: float = Field(
-        0.2, ge=0, description="Share of the effects of a dense model in the score: it orders the candidates that a "
+        0.2, ge=0, description="Share of the effects of a dense model in total scores: it orders the candidates that a "
         "sparse one leaves out (published: 0).",
     )  # fmt: skip
     top_fraction: float = Field(
@@ -204,7 +204,7 @@ def aggregate_seeds(
     networks
         One network per seed, all over the same candidate edges.
     dense
-        Coefficients of each edge in a dense model (:func:`scmagnify_core.ridge.dense_coefficients`), of which
+        Coefficients of each edge in a dense model (:func:`scmagnify_core.ridge.ridge_path`), of which
         ``dense_share`` is added to what scores and estimated lags are made of; weights stay as they are.
 
     Returns
@@ -256,12 +256,11 @@ def aggregate_seeds(
     edges["score"] = supported.score(config.score)
     edges["signed_score"] = supported.signed_score(config.score)
     edges["lag"] = supported.estimated_lag(config.lag_weights)
-    edges["peak_lag"] = (median.magnitude.argmax(axis=0) + 1).astype(np.int16)
+    edges["peak_lag"] = (supported.magnitude.argmax(axis=0) + 1).astype(np.int16)
     edges["n_seeds"] = np.int16(len(seeds))
     edges["stability"] = tops.mean(axis=0).astype(np.float32)
     edges["sign_agreement"] = (np.maximum((signs > 0).sum(0), (signs < 0).sum(0)) / len(seeds)).astype(np.float32)
     edges["score_sd"] = scores.std(axis=0)
-    edges["has_weight"] = (median.weight != 0).any(axis=0) | (median.magnitude != 0).any(axis=0)
     # Ties are broken by name, so that a rerun ranks alike.
     order = np.lexsort((edges["target"], edges["source"], -edges["score"]))
     rank = np.empty(len(edges), dtype=np.int32)
@@ -270,6 +269,7 @@ def aggregate_seeds(
     edges["is_selected"] = top_edges(edges["score"].to_numpy(), config.top_fraction) & (
         edges["score"] >= config.min_score
     )
+    edges["has_weight"] = (median.weight != 0).any(axis=0) | (median.magnitude != 0).any(axis=0)
     agreement = pd.DataFrame(
         [_agreement(a, b, scores, tops, seeds) for a, b in combinations(range(len(seeds)), 2)],
         columns=["seed_a", "seed_b", "n_top", "jaccard", "spearman"],
@@ -279,9 +279,10 @@ def aggregate_seeds(
 
 def _with_support(network: Network, config: NetworkConfig, dense: Float[np.ndarray, "lag edge"] | None) -> Network:
     """The network with a share of a dense model's coefficients added to its weights."""
-    if dense is None:
+    if dense is None or config.dense_share == 0 or config.score == "peak":
         return network
-    return replace(network, weight=network.weight + np.float32(config.dense_share) * dense)
+    weight = network.weight + np.float32(config.dense_share) * dense
+    return replace(network, weight=weight, magnitude=np.abs(weight))
 
 
 def top_edges(score: Float[np.ndarray, " edge"], fraction: float) -> np.ndarray:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from scmagnify_core.diffusion import standardize
 from scmagnify_core.group_elastic_net import inner_products
 from scmagnify_core.prior import PriorNetwork
 
-DENSE_STRENGTH = 1.0  # as strong as the features' own inner products: the order of planted edges was best near it
+# Of the dense model: as strong as the features' own inner products, so that lags and like TFs share an effect. The
+# order of planted edges was best near it.
+DENSE_STRENGTH = 1.0
 
 
 def ridge_path(
@@ -48,16 +49,3 @@ def ridge_path(
         shrunk = projected / (np.maximum(values, 0) + penalties)  # strength x eigenvector
         coefficients[:, :, edges] = (shrunk @ vectors.T).reshape(len(penalties), n_lags, -1)
     return coefficients
-
-
-def dense_coefficients(
-    lagged: Float[np.ndarray, "cell lag source"], targets: Float[np.ndarray, "cell target"], prior: PriorNetwork
-) -> Float[np.ndarray, "lag edge"]:
-    """Coefficients of each candidate edge, at a strength that lets lags and like TFs share an effect.
-
-    Parameters
-    ----------
-    targets
-        Expression of ``prior.targets``; standardised here.
-    """
-    return ridge_path(lagged, standardize(targets), prior, (DENSE_STRENGTH,))[0]

@@ -18,9 +18,9 @@ from scmagnify_core.plots.activity import plot_activity
 def tf_activity(
     context: dg.AssetExecutionContext, dataset: Dataset, multiscale_network: MultiscaleNetwork, specs: Specs
 ) -> activity.Activity:
-    """Activity of each TF in each cell, from the signed weights of its edges."""
+    """Activity of each TF in each cell, from the signed scores of the edges that the model keeps."""
     edges = multiscale_network.edges
-    net = edges.loc[edges["signed_score"] != 0, ["source", "target", "signed_score"]]
+    net = edges.loc[edges["has_weight"].eq(True), ["source", "target", "signed_score"]]
     value = activity.tf_activity(
         dataset, net.rename(columns={"signed_score": "weight"}), specs.get(context.partition_key).activity
     )

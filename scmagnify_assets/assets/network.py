@@ -10,15 +10,15 @@ from scmagnify_assets.partitions import split_key
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.dataset import Dataset
-from scmagnify_core.diffusion import DiffusionOperators
-from scmagnify_core.edge_tests import edge_pvalues, with_pvalues
+from scmagnify_core.diffusion import DiffusionOperators, standardize
+from scmagnify_core.edge_tests import edge_pvalues, testing_bytes, with_pvalues
 from scmagnify_core.errors import InputError
-from scmagnify_core.memory import check_fits, resolve_budget
+from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
 from scmagnify_core.plots.network import plot_network
 from scmagnify_core.prior import PriorNetwork
-from scmagnify_core.ridge import dense_coefficients
+from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
 
 
 @asset(group="network", per_seed=True)
@@ -67,10 +67,18 @@ def multiscale_network(
             f"seeds {missing} of '{context.partition_key}'", "have no network yet.",
             f"Materialize them, or run everything: scmagnify run {context.partition_key} --seeds {spec.seeds}",
         )  # fmt: skip
-    lagged, targets = diffusion_operators.lagged, dataset.expression(prior_network.targets)
+    n_cells, n_lags, n_sources = diffusion_operators.lagged.shape
+    n_targets = len(prior_network.targets)
+    needed = memory_in_use() + 8 * n_cells * n_targets + testing_bytes(n_cells, n_sources)
+    needed += 24 * (n_lags * n_sources) ** 2 + 16 * n_lags * n_sources * n_targets
+    check_fits(
+        f"p-values of {prior_network.n_edges:,} candidate edges", needed, resolve_budget(spec.memory_budget),
+        "Take fewer TFs or targets (a stricter prior)",
+    )  # fmt: skip
+    lagged, targets = diffusion_operators.lagged, standardize(dataset.expression(prior_network.targets))
     value = aggregate_seeds(
         {seed: seed_network[seed] for seed in range(spec.seeds)}, spec.network,
-        dense_coefficients(lagged, targets, prior_network),
+        ridge_path(lagged, targets, prior_network, (DENSE_STRENGTH,))[0],
     )  # fmt: skip
     pvalue = edge_pvalues(lagged, targets, dataset.pseudotime, dataset.labels("lineage"), prior_network)
     value = replace(value, edges=with_pvalues(value.edges, prior_network, pvalue))

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from scipy.fft import dct
 
+from scmagnify_core import edge_tests as module
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.edge_tests import edge_pvalues, with_pvalues
 from scmagnify_core.prior import PriorNetwork
@@ -38,7 +39,7 @@ def test_the_statistic_is_a_regression_over_frequencies_with_hc3_errors():
     rest = (y - x @ inverse @ x.T @ y) / (1 - np.einsum("fe,ed,fd->f", x, inverse, x))
     covariance = inverse @ (x.T * rest**2) @ x @ inverse
     expected = 2 * stats.norm.sf(np.abs(inverse @ x.T @ y) / np.sqrt(np.diag(covariance)))
-    found = edge_pvalues(lagged, targets, time, None, dense_prior(3, 1))
+    found = edge_pvalues(lagged, standardize(targets), time, None, dense_prior(3, 1))
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
@@ -52,7 +53,7 @@ def test_unrelated_smooth_series_give_uniform_pvalues(lineages):
     for _ in range(25):
         sources, targets = smooth(rng, n_cells, 4, memory), smooth(rng, n_cells, 20, memory)
         lagged = np.repeat(sources[:, None].astype("f4"), 2, axis=1)
-        pvalues.append(edge_pvalues(lagged, targets.astype("f4"), time, lineages, dense_prior(4, 20)))
+        pvalues.append(edge_pvalues(lagged, standardize(targets), time, lineages, dense_prior(4, 20)))
         naive.append([stats.pearsonr(sources[:, i], targets[:, j]).pvalue for i in range(4) for j in range(20)])
     pvalues, naive = np.concatenate(pvalues), np.concatenate(naive)
     assert (naive < 0.05).mean() > 0.2
@@ -65,7 +66,7 @@ def test_a_true_regulator_is_found_beside_its_trend():
     sources = smooth(rng, 600, 5, 4)
     targets = sources[:, [0]] - 0.7 * sources[:, [1]] + rng.normal(size=(600, 1))
     lagged = np.repeat(sources[:, None].astype("f4"), 2, axis=1)
-    pvalue = edge_pvalues(lagged, targets.astype("f4"), np.linspace(0, 1, 600), None, dense_prior(5, 1))
+    pvalue = edge_pvalues(lagged, standardize(targets), np.linspace(0, 1, 600), None, dense_prior(5, 1))
     assert (pvalue[:2] < 1e-6).all()
     assert (pvalue[2:] > 0.001).all()
 
@@ -75,12 +76,12 @@ def test_what_cannot_be_tested_is_left_open():
     time = np.linspace(0, 1, 40)
     lagged = rng.normal(size=(40, 2, 35)).astype("f4")
     targets = rng.normal(size=(40, 2)).astype("f4")
-    assert np.isnan(edge_pvalues(lagged, targets, time, None, dense_prior(35, 2))).all()
+    assert np.isnan(edge_pvalues(lagged, standardize(targets), time, None, dense_prior(35, 2))).all()
     targets[:, 1] = 3.0
-    few = edge_pvalues(lagged[:, :, :2], targets, time, None, dense_prior(2, 2))
+    few = edge_pvalues(lagged[:, :, :2], standardize(targets), time, None, dense_prior(2, 2))
     assert np.isfinite(few[:2]).all()
     assert np.isnan(few[2:]).all()
-    nowhere = edge_pvalues(lagged[:, :, :2], targets, time, np.full(40, np.nan), dense_prior(2, 2))
+    nowhere = edge_pvalues(lagged[:, :, :2], standardize(targets), time, np.full(40, np.nan), dense_prior(2, 2))
     assert np.isnan(nowhere).all()
 
 
@@ -91,3 +92,12 @@ def test_the_table_gets_pvalues_by_name():
     assert tested.loc[("g000", "T01"), "pvalue"] == 0.02
     assert tested.loc[("g000", "T00"), "padj"] == pytest.approx(0.03)
     assert np.isnan(tested.loc[("g001", "T01"), "padj"])
+
+
+def test_blocks_of_targets_do_not_matter(monkeypatch):
+    rng = np.random.default_rng(6)
+    lagged, targets = rng.normal(size=(90, 2, 4)).astype("f4"), standardize(rng.normal(size=(90, 7)))
+    time, prior = rng.random(90), dense_prior(4, 7)
+    whole = edge_pvalues(lagged, targets, time, None, prior)
+    monkeypatch.setattr(module, "BLOCK_TARGETS", 3)
+    np.testing.assert_allclose(edge_pvalues(lagged, targets, time, None, prior), whole)

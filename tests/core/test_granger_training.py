@@ -9,7 +9,8 @@ from scmagnify_core.errors import ConvergenceError, InputError
 from scmagnify_core.methods.granger import training
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.methods.granger.inference import read_network, summarize
-from scmagnify_core.methods.granger.training import load_model, plan_training, successor_batches, train, train_seeds
+from scmagnify_core.methods.granger.loop import successor_batches
+from scmagnify_core.methods.granger.training import load_model, plan_training, train, train_seeds
 from scmagnify_core.prior import PriorNetwork
 
 N_CELLS, N_LAGS = 400, 3
@@ -109,8 +110,8 @@ def test_stacked_seeds_equal_seeds_side_by_side_though_they_stop_at_different_ep
     side_by_side = train_seeds(operators, targets, time, prior, config, range(4))
     assert len({len(result.history) for result in side_by_side.values()}) > 1
     monkeypatch.setattr(
-        training, "_train_side_by_side",
-        lambda runs, lagged, n_threads, progress: training._train_stacked(runs, lagged, progress),
+        training, "train_side_by_side",
+        lambda runs, lagged, n_threads, progress: training.train_stacked(runs, lagged, progress),
     )  # fmt: skip
     stacked = train_seeds(operators, targets, time, prior, config, range(4))
     for seed, result in side_by_side.items():

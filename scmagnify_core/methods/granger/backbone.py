@@ -97,22 +97,35 @@ def fit_backbone(
     return (total / config.n_subsamples).astype(np.float32)
 
 
-def best_linear_errors(
+def fit_to_others(
     features: Float[np.ndarray, "cell lag source"],
     targets: Float[np.ndarray, "cell target"],
-    fitted: Int[np.ndarray, " cell"],
-    judged: Int[np.ndarray, " cell"],
     prior: PriorNetwork,
     l1_ratio: float,
-) -> Float[np.ndarray, " target"]:
-    """Per target, the error on the ``judged`` cells of the linear model that, of the whole path, predicts them best."""
+    strength: float,
+    fitted: Int[np.ndarray, " cell"],
+    judged: Int[np.ndarray, " cell"],
+) -> tuple[Float[np.ndarray, "lag edge"], Float[np.ndarray, " target"]]:
+    """A linear model of some cells, and how well any linear model of them predicts others.
+
+    Returns
+    -------
+    Coefficients at ``strength``, and per target the error on the ``judged`` cells at the strength of the path that
+    predicts these best.
+    """
     ends = prior.source_index, prior.target_index
+    strengths = sorted({*STRENGTHS, strength}, reverse=True)
     errors: list[np.ndarray] = []
-    for one in group_elastic_net_path(features, targets, *ends, STRENGTHS, l1_ratio, fitted):
-        errors.append(squared_errors(features, targets, one, *ends, judged))
-        if _has_turned([float(error.mean()) for error in errors]):
+    own: np.ndarray | None = None
+    path = group_elastic_net_path(features, targets, *ends, strengths, l1_ratio, fitted)
+    for current, coefficients in zip(strengths, path, strict=True):
+        errors.append(squared_errors(features, targets, coefficients, *ends, judged))
+        if current == strength:
+            own = coefficients
+        if own is not None and _has_turned([float(error.mean()) for error in errors]):
             break
-    return min(errors, key=lambda error: float(error.mean()))
+    assert own is not None
+    return own, min(errors, key=lambda error: float(error.mean()))
 
 
 def _has_turned(errors: Sequence[float]) -> bool:

@@ -22,7 +22,7 @@ class GrangerConfig(BaseModel):
     backbone_strength: float | None = Field(
         None, gt=0, description="Penalty of the backbone; chosen on held-out cells when omitted."
     )
-    n_subsamples: int = Field(10, ge=2, description="Halves of the cells that the backbone is averaged over; even.")
+    n_subsamples: int = Field(10, ge=2, multiple_of=2, description="Halves of the cells that make the backbone.")
     state_dependence: Literal["earned", "never", "always"] = Field(
         "earned",
         description="Whether each cell has coefficients of its own beyond the backbone: `earned` where that predicts "
