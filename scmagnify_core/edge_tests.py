@@ -24,7 +24,6 @@ MacKinnon and White (1985), J. Econometrics 29, 305-325 (the covariance, HC3). E
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -67,15 +66,15 @@ def edge_pvalues(
     spectrum = _spectrum(pseudotime, lineages)
     regressors = spectrum(lagged.mean(axis=1, dtype=np.float64))
     pvalue = np.full(prior.n_edges, np.nan)
-    bounds = np.searchsorted(prior.target_index, np.arange(len(prior.targets) + 1))
-    for target, (start, stop) in enumerate(pairwise(bounds)):
-        if target % BLOCK_TARGETS == 0:
-            outcomes = spectrum(targets[:, target : target + BLOCK_TARGETS].astype(np.float64))
-        outcome = outcomes[:, target % BLOCK_TARGETS]
-        if stop == start or len(outcome) - (stop - start) < MIN_FREEDOM or not outcome.any():
+    first, outcomes = -BLOCK_TARGETS, np.empty((0, 0))
+    for target, edges in prior.edges_of_targets():
+        if target >= first + BLOCK_TARGETS:
+            first, outcomes = target, spectrum(targets[:, target : target + BLOCK_TARGETS].astype(np.float64))
+        outcome = outcomes[:, target - first]
+        if len(outcome) - (edges.stop - edges.start) < MIN_FREEDOM or not outcome.any():
             continue
-        statistic = _robust_statistics(regressors[:, prior.source_index[start:stop]], outcome)
-        pvalue[start:stop] = 2 * stats.norm.sf(np.abs(statistic))
+        statistic = _robust_statistics(regressors[:, prior.source_index[edges]], outcome)
+        pvalue[edges] = 2 * stats.norm.sf(np.abs(statistic))
     return pvalue
 
 

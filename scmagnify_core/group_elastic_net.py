@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 BLOCK_CELLS = 4096  # read at a time
+PATIENCE = 3  # strengths without a smaller error, after which a path has turned
 N_INNER = 4  # proximal steps on the lags of an edge per visit
 
 
@@ -131,6 +132,11 @@ def squared_errors(
         predicted = predict(features[block], coefficients, source_index, target_index, targets.shape[1])
         total += np.square(predicted - targets[block]).sum(axis=0, dtype=np.float64)
     return total / len(cells)
+
+
+def has_turned(errors: Sequence[float]) -> bool:
+    """Whether held-out errors along a path rise: weaker penalties would only predict worse, and they take longest."""
+    return int(np.argmin(errors[::-1])) >= PATIENCE
 
 
 def predict(

@@ -7,7 +7,7 @@ The dense model orders them (`network.aggregate_seeds`), and lends those that ar
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from scmagnify_core.group_elastic_net import inner_products
 from scmagnify_core.prior import PriorNetwork
@@ -22,6 +22,7 @@ def ridge_path(
     targets: Float[np.ndarray, "cell target"],
     prior: PriorNetwork,
     strengths: Sequence[float],
+    cells: Int[np.ndarray, " cell"] | None = None,
 ) -> Float[np.ndarray, "strength lag edge"]:
     """Coefficients at each strength.
 
@@ -29,19 +30,19 @@ def ridge_path(
     ----------
     features, targets
         Standardised; there is no intercept.
+    cells
+        Those to fit to; all when None.
 
     Notes
     -----
     Minimises mean over cells of (y - x b)^2 + strength * |b|^2. From the eigenvectors of the inner products of the
     features every strength costs nothing more. Time follows the candidates of a target cubed; memory is (lags x TFs)^2.
     """
-    products, with_targets = inner_products(features, targets)
+    products, with_targets = inner_products(features, targets, cells)
     n_lags = len(products)
     penalties = np.asarray(strengths, dtype=np.float64)[:, None]
     coefficients = np.zeros((len(penalties), n_lags, prior.n_edges), dtype=np.float32)
-    bounds = np.searchsorted(prior.target_index, np.arange(len(prior.targets) + 1))
-    for target in np.flatnonzero(np.diff(bounds)):
-        edges = slice(bounds[target], bounds[target + 1])
+    for target, edges in prior.edges_of_targets():
         own = prior.source_index[edges]
         size = n_lags * len(own)
         values, vectors = np.linalg.eigh(products[:, own][:, :, :, own].reshape(size, size))

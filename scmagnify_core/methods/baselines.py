@@ -22,15 +22,14 @@ from jaxtyping import Float, Int
 
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.errors import InputError
-from scmagnify_core.group_elastic_net import group_elastic_net_path, predict
+from scmagnify_core.group_elastic_net import group_elastic_net_path, has_turned, squared_errors
 from scmagnify_core.methods.controls import correlate
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.ridge import ridge_path
 
-RIDGE_STRENGTHS = np.geomspace(30, 1e-3, 19)  # beside standardised features, whose inner products are 1
-GROUP_STRENGTHS = np.geomspace(1, 0.01, 14)
+RIDGE_STRENGTHS = np.geomspace(30, 1e-3, 19).tolist()  # beside standardised features, whose inner products are 1
+GROUP_STRENGTHS = np.geomspace(1, 0.01, 14).tolist()
 L1_RATIO = 0.5  # as in the Granger model
-PATIENCE = 3  # strengths that do not predict better before weaker ones are left
 HELD_OUT = 5  # every so manieth cell of a random order chooses the strength
 N_SWEEPS = 100  # of coordinate descent, for the estimate
 # A small, fixed number of trees: GRNBoost2 grows up to 5,000 at a tenth of this rate and stops each target when cells
@@ -44,6 +43,7 @@ TREES: Mapping[str, object] = {
 
 Lagged = Float[np.ndarray, "cell lag source"]
 Targets = Float[np.ndarray, "cell target"]
+Cells = Int[np.ndarray, " cell"] | None
 
 
 def lagged_correlation(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame:
@@ -63,7 +63,6 @@ def ridge(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.DataFrame
 
     Generalised cross-validation of each target by itself, the textbook's choice, took a hundredth of the strength that
     ranks best: cells beside each other are no independent observations.
-
     """
     features, outcome = _prepare(lagged, targets, prior)
     return _of_coefficients(prior, _fit_chosen(ridge_path, features, outcome, prior, RIDGE_STRENGTHS))
@@ -78,30 +77,31 @@ def group_lasso(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.Dat
     features, outcome = _prepare(lagged, targets, prior)
 
     def path(
-        cells: Lagged, expected: Targets, prior: PriorNetwork, strengths: Sequence[float]
+        features: Lagged, outcome: Targets, prior: PriorNetwork, strengths: Sequence[float], cells: Cells = None
     ) -> Iterator[Float[np.ndarray, "lag edge"]]:
         ends = prior.source_index, prior.target_index
-        return group_elastic_net_path(cells, expected, *ends, strengths, L1_RATIO)
+        return group_elastic_net_path(features, outcome, *ends, strengths, L1_RATIO, cells)
 
     return _of_coefficients(prior, _fit_chosen(path, features, outcome, prior, GROUP_STRENGTHS))
 
 
-Path = Callable[[Lagged, Targets, PriorNetwork, Sequence[float]], Iterable[Float[np.ndarray, "lag edge"]]]
-
-
 def _fit_chosen(
-    path: Path, features: Lagged, outcome: Targets, prior: PriorNetwork, strengths: Float[np.ndarray, " strength"]
+    path: Callable[..., Iterable[Float[np.ndarray, "lag edge"]]],
+    features: Lagged,
+    outcome: Targets,
+    prior: PriorNetwork,
+    strengths: Sequence[float],
 ) -> Float[np.ndarray, "lag edge"]:
     """Fit to all cells with the strength that, fitted to four fifths of them, predicts the others best."""
     order = np.random.default_rng(0).permutation(len(features))
-    test, train = np.sort(order[::HELD_OUT]), np.sort(np.delete(order, np.s_[::HELD_OUT]))
+    test, train = order[::HELD_OUT], np.delete(order, np.s_[::HELD_OUT])
     errors: list[float] = []
-    for one in path(features[train], outcome[train], prior, strengths.tolist()):
-        predicted = predict(features[test], one, prior.source_index, prior.target_index, outcome.shape[1])
-        errors.append(float(np.square(outcome[test] - predicted).mean(dtype=np.float64)))
-        if int(np.argmin(errors[::-1])) >= PATIENCE:  # weaker penalties predict worse, and take longest
+    for one in path(features, outcome, prior, strengths, train):
+        own = squared_errors(features, outcome, one, prior.source_index, prior.target_index, test)
+        errors.append(float(own.mean()))
+        if has_turned(errors):
             break
-    (coefficients,) = path(features, outcome, prior, [float(strengths[int(np.argmin(errors))])])
+    (coefficients,) = path(features, outcome, prior, [strengths[int(np.argmin(errors))]])
     return coefficients
 
 
@@ -128,7 +128,7 @@ def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.D
     features, outcome = _prepare(lagged, targets, prior)
     n_cells, n_lags, _ = features.shape
     gains = np.zeros((n_lags, prior.n_edges))
-    for target, edges in _edges_of_targets(prior):
+    for target, edges in prior.edges_of_targets():
         own = np.ascontiguousarray(features[:, :, prior.source_index[edges]].reshape(n_cells, -1))
         data = lightgbm.Dataset(own, np.ascontiguousarray(outcome[:, target]), params=dict(TREES))
         model = lightgbm.train(dict(TREES), data, num_boost_round=N_TREES)
@@ -181,13 +181,6 @@ def _refuse_others(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> Non
             f"targets, for a prior of {len(prior.sources)} TFs and {len(prior.targets)} targets.",
             "Make the diffusion operators from this data set and prior.",
         )
-
-
-def _edges_of_targets(prior: PriorNetwork) -> Iterator[tuple[int, slice]]:
-    """Each target that has candidates, and where they are."""
-    bounds = np.searchsorted(prior.target_index, np.arange(len(prior.targets) + 1))
-    for target in np.flatnonzero(np.diff(bounds)):
-        yield int(target), slice(int(bounds[target]), int(bounds[target + 1]))
 
 
 def _of_coefficients(prior: PriorNetwork, coefficients: Float[np.ndarray, "lag edge"]) -> pd.DataFrame:

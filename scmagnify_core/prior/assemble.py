@@ -5,7 +5,7 @@ the model sums over the candidates of a target, and a sorted list makes that one
 A TF never regulates itself here: its own past predicts it trivially, which is no evidence for an edge.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +43,12 @@ class PriorNetwork:
         dense = np.zeros((len(self.sources), len(self.targets)), dtype=bool)
         dense[self.source_index, self.target_index] = True
         return dense
+
+    def edges_of_targets(self) -> Iterator[tuple[int, slice]]:
+        """Each target that has candidates, and where they are among the edges."""
+        bounds = np.searchsorted(self.target_index, np.arange(len(self.targets) + 1))
+        for target in np.flatnonzero(np.diff(bounds)):
+            yield int(target), slice(int(bounds[target]), int(bounds[target + 1]))
 
     def subset(self, edges: Bool[np.ndarray, " edge"]) -> "PriorNetwork":
         """Some of the edges, over the same TFs and targets."""

@@ -56,7 +56,7 @@ def test_lagged_correlation_equals_numpy_at_its_best_lag(planted):
 
 def test_ridge_equals_sklearn(planted, monkeypatch):
     lagged, targets, prior = planted
-    monkeypatch.setattr(baselines, "RIDGE_STRENGTHS", np.array([0.3]))
+    monkeypatch.setattr(baselines, "RIDGE_STRENGTHS", [0.3])
     got, outcome = ridge(*planted), standardize(targets)
     for target in range(N_TARGETS):
         features, edges = own(lagged, prior, target)
@@ -93,7 +93,7 @@ def test_the_strength_is_the_one_that_predicts_cells_left_out_best(planted, monk
             error += np.square(outcome[test, target] - predicted).sum()
         errors.append(error)
     chosen = method(*planted)
-    monkeypatch.setattr(baselines, name, strengths[[int(np.argmin(errors))]])
+    monkeypatch.setattr(baselines, name, [strengths[int(np.argmin(errors))]])
     pd.testing.assert_frame_equal(chosen, method(*planted))
     assert 0 < np.argmin(errors) < len(strengths) - 1
 

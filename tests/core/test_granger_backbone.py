@@ -11,7 +11,6 @@ from scmagnify_core.errors import InputError
 from scmagnify_core.group_elastic_net import group_elastic_net, predict
 from scmagnify_core.methods.granger.backbone import (
     STRENGTHS,
-    _has_turned,
     choose_strength,
     earns_its_place,
     fit_backbone,
@@ -68,12 +67,6 @@ def test_the_strength_falls_with_cells_and_is_neutral_where_nothing_can_be_predi
     noise = np.random.default_rng(1).normal(size=observed.shape).astype("f4")
     strength, _ = choose_strength(operators.lagged[:80], noise[:80], prior, 0.5, np.random.default_rng(0))
     assert strength >= 0.1
-
-
-def test_strengths_that_leave_nothing_do_not_end_the_search():
-    assert not _has_turned([1.0, 1.0, 1.0, 1.0])
-    assert not _has_turned([1.0, 0.8, 0.9, 0.9])
-    assert _has_turned([1.0, 0.8, 0.9, 0.9, 0.81])
 
 
 def test_a_linear_truth_keeps_the_backbone_alone():

@@ -5,7 +5,13 @@ import pytest
 from sklearn.linear_model import Lasso
 
 from scmagnify_core import group_elastic_net as module
-from scmagnify_core.group_elastic_net import group_elastic_net, group_elastic_net_path, predict, squared_errors
+from scmagnify_core.group_elastic_net import (
+    group_elastic_net,
+    group_elastic_net_path,
+    has_turned,
+    predict,
+    squared_errors,
+)
 
 
 def problem(n_lags: int, n_cells: int = 200, seed: int = 0):
@@ -87,3 +93,9 @@ def test_predictions_are_the_sum_over_edges_and_lags():
     for edge, (source, target) in enumerate(zip(source_index, target_index, strict=True)):
         expected[:, target] += features[:, :, source] @ coefficients[:, edge]
     np.testing.assert_allclose(predict(features, coefficients, source_index, target_index, 4), expected, atol=1e-4)
+
+
+def test_strengths_that_leave_nothing_do_not_end_the_search():
+    assert not has_turned([1.0, 1.0, 1.0, 1.0])
+    assert not has_turned([1.0, 0.8, 0.9, 0.9])
+    assert has_turned([1.0, 0.8, 0.9, 0.9, 0.81])

@@ -12,19 +12,22 @@ Decisions
   and undoing that must not count as dependence on the state.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from scmagnify_core.group_elastic_net import group_elastic_net, group_elastic_net_path, squared_errors
+from scmagnify_core.group_elastic_net import (
+    group_elastic_net,
+    group_elastic_net_path,
+    has_turned,
+    squared_errors,
+)
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.prior import PriorNetwork
 
 STRENGTHS = tuple(float(one) for one in np.geomspace(0.4, 0.01, 12).round(4))
 GAIN_KEPT = 0.93
-PATIENCE = 3  # strengths without a smaller error before weaker ones are not tried
 NEUTRAL_STRENGTH = 0.1  # where no strength predicts better than the mean: a ranking is still asked for
 STANDARD_ERRORS = 2.0  # by which cells' own coefficients must be better
 
@@ -67,7 +70,7 @@ def choose_strength(
     for one, other in zip(*paths, strict=True):
         own = squared_errors(features, targets, one, *ends, halves[1]).mean()
         errors.append(float(own + squared_errors(features, targets, other, *ends, halves[0]).mean()) / 2)
-        if _has_turned(errors):
+        if has_turned(errors):
             break
     gain = float(np.square(targets).mean()) - np.array(errors)
     best = gain.max()
@@ -122,15 +125,10 @@ def fit_to_others(
         errors.append(squared_errors(features, targets, coefficients, *ends, judged))
         if current == strength:
             own = coefficients
-        if own is not None and _has_turned([float(error.mean()) for error in errors]):
+        if own is not None and has_turned([float(error.mean()) for error in errors]):
             break
     assert own is not None
     return own, min(errors, key=lambda error: float(error.mean()))
-
-
-def _has_turned(errors: Sequence[float]) -> bool:
-    """Whether the error rises: weaker penalties would only predict worse, and they take longest."""
-    return int(np.argmin(errors[::-1])) >= PATIENCE
 
 
 def earns_its_place(gain: Float[np.ndarray, " target"]) -> tuple[float, float, bool]:
