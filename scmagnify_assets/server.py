@@ -180,9 +180,19 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _end_with_starter() -> Callable[[], None] | None:
-    """What a child calls before it becomes its program: the kernel then ends it when its parent dies."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork nothing may be imported
-    return lambda: prctl(1, signal.SIGTERM) and None  # 1: PR_SET_PDEATHSIG
+def _end_with_starter() -> Callable[[], None]:
+    """What a child calls before it becomes its program: it can be ended, and on Linux is when its parent dies.
+
+    A shell starts what it puts in the background with SIGINT ignored, Dagster then treats SIGTERM alike, and a child
+    inherits what is ignored: it would survive both its parent and a request to end.
+    """
+    # Looked up here: after the fork nothing may be imported.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform.startswith("linux") else None
+
+    def prepare() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if prctl is not None:
+            prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
+
+    return prepare

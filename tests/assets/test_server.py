@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from scmagnify_assets import server
 from scmagnify_assets.server import Service
 
@@ -59,10 +61,13 @@ def test_a_living_service_is_left_alone_and_can_be_stopped(tmp_path: Path) -> No
     service.stop(time.monotonic())  # twice does no harm
 
 
-def test_services_end_when_the_command_that_started_them_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", [(), ("SIGINT", "SIGTERM")])  # as where a shell put it in the background
+def test_services_end_when_the_command_that_started_them_is_killed(tmp_path: Path, ignored: tuple[str, ...]) -> None:
     script = tmp_path / "starter.py"
     script.write_text(
-        "import os, sys, time\nfrom pathlib import Path\nfrom scmagnify_assets.server import Service\n"
+        f"import os, signal, sys, time\nfor name in {ignored}:\n"
+        "    signal.signal(getattr(signal, name), signal.SIG_IGN)\n"
+        "from pathlib import Path\nfrom scmagnify_assets.server import Service\n"
         "s = Service('s', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "s.start(os.environ, Path(sys.argv[1]))\nprint(s.process.pid, flush=True)\ntime.sleep(60)\n"
     )
