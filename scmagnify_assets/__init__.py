@@ -1,5 +1,7 @@
 """The platform around ``scmagnify_core``: the only place that knows Dagster and storage.
 
+In a notebook, ``from scmagnify_assets import open_lake`` is all one needs (`scmagnify_assets.lake`).
+
 What there is
 
 ``home``         where everything lives on disk
@@ -7,6 +9,8 @@ What there is
 ``intake``       a data set before it is registered: its settings, and whether it can be used
 ``registry``     data sets that were added: their files (``hashes``), their settings
 ``lakehouse``    tables, artefacts, SQL views; ``lineage`` describes one write, ``maintenance`` keeps the lake small
+``views``        the questions of the field as SQL; ``dictionary`` the meaning of every column
+``lake``         the Python door: results as pandas or Arrow
 ``resources``    the lake and the settings, as Dagster resources
 ``codecs``       core's values <-> tables and artefacts
 ``io_manager``   writes what an asset returns, reads what it asks for, records lineage
@@ -27,10 +31,14 @@ Where it runs
 ``launcher``     runs as processes of one machine, and whether they live
 ``server``       the platform on one machine
 ``runner``       the graph without a UI, wave by wave
-``cli``          the ``scmagnify`` command
+``cli``          the ``scmagnify`` command; ``terminal`` prints, pages and prompts for ``scmagnify sql``
 """
 
 import warnings
+
+from scmagnify_assets.lake import open_lake
+
+__all__ = ["open_lake"]
 
 # Parts of Dagster that the design rests on are marked preview or beta; the pinned version is tested with them, and
 # users cannot act on the warning. Matched by text, because importing Dagster here would slow `scmagnify --help`.

@@ -4,13 +4,10 @@ Commands say what they do by example (``--help``). Heavy packages are imported w
 typing errors answer at once.
 """
 
-import csv
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +15,14 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from scmagnify_assets.terminal import Format, Terminal, print_rows
 from scmagnify_core.errors import ScmagnifyError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from scmagnify_assets.home import Home
+    from scmagnify_assets.lakehouse import Lakehouse
 
 app = typer.Typer(
     name="scmagnify",
@@ -34,7 +33,6 @@ app = typer.Typer(
 )
 out, err = Console(), Console(stderr=True)
 
-MAX_SHOWN = 200  # rows of a table in the terminal
 NEXT_QUERY = """SELECT source, target, score, signed_score, lag, stability
 FROM edges WHERE dataset = $name ORDER BY score DESC LIMIT 10"""
 
@@ -45,14 +43,6 @@ annotation = "gencode.v47.basic.annotation.gtf.gz"
 motifs = "JASPAR2024_CORE_vertebrates_non-redundant_pfms_meme.txt"
 tf_list = "human_tfs.txt"
 """
-
-
-class Format(StrEnum):
-    """How ``sql`` prints."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
 
 
 def main() -> None:
@@ -267,40 +257,53 @@ def datasets() -> None:
     """
     rows = _query(
         """
-        SELECT d.dataset, d.species, c.n_cells AS cells, p.n_edges AS candidates, e.n_seeds AS seeds,
-               e.n_selected AS selected,
-               strftime(d.registered_at, '%Y-%m-%d %H:%M') AS registered, left(d.sha256, 12) AS sha256, d.file
-        FROM datasets d
-        LEFT JOIN (SELECT dataset, count(*) AS n_cells FROM cells GROUP BY 1) c USING (dataset)
-        LEFT JOIN (SELECT dataset, count(*) AS n_edges FROM prior_network GROUP BY 1) p USING (dataset)
-        LEFT JOIN (SELECT dataset, max(n_seeds) AS n_seeds, count(*) FILTER (is_selected) AS n_selected
-                   FROM edges GROUP BY 1) e USING (dataset)
-        ORDER BY 1"""
+        SELECT dataset, species, n_cells AS cells, n_edges AS candidates, n_seeds AS seeds, n_selected AS selected,
+               strftime(registered_at, '%Y-%m-%d %H:%M') AS registered, left(sha256, 12) AS sha256, file
+        FROM dataset_summary ORDER BY dataset"""
     )
     if not rows.num_rows:
         out.print("No data sets yet. Add one: scmagnify add FILE --name NAME --prior PRIOR, or try: scmagnify demo")
         return
-    _print(rows, Format.table)
+    print_rows(rows, out)
 
 
 @app.command()
 def sql(
     query: Annotated[
-        str | None, typer.Argument(help="A query; without one it is read from a pipe, or a prompt opens.")
+        str | None,
+        typer.Argument(
+            help="A query, or .tables, .schema NAME, .datasets; without one a pipe is read or a prompt opens."
+        ),
     ] = None,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print the rows.")] = Format.table,
+    format: Annotated[
+        Format | None, typer.Option("--format", "-f", help="How to print the rows; by --output's ending, else table.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File for the rows, whole or not at all.")
+    ] = None,
+    pager: Annotated[bool, typer.Option(help="Page tables that are longer than the screen.")] = True,
 ) -> None:
     """Query every result with SQL (DuckDB's dialect). Nothing can be changed through it.
 
-    Examples: `scmagnify sql "FROM edges WHERE target = 'Hba-a2' ORDER BY score DESC LIMIT 5"`,
-    `scmagnify sql "SHOW TABLES"`, `scmagnify sql "FROM edge_provenance LIMIT 1" --format json`
+    `.tables` lists tables, views and functions, `.schema edges` the columns of one with unit, meaning and example; the
+    prompt has `.help`. A table in the terminal ends after some thousand rows, the other formats never do.
+
+    Examples: `scmagnify sql "FROM top_regulators('blood', 'Hba-a2')"`,
+    `scmagnify sql "FROM edges WHERE target = 'Hba-a2' ORDER BY score DESC LIMIT 5"`,
+    `scmagnify sql .tables`, `scmagnify sql "FROM edge_provenance LIMIT 1" --format json`,
+    `scmagnify sql "FROM edges WHERE dataset = 'blood'" --output edges.parquet`
     """
+    home = _home()
+    if format is None:
+        ending = "" if output is None else output.suffix.lstrip(".").lower()
+        format = Format({"md": "markdown"}.get(ending, ending)) if ending in (*Format, "md") else Format.table
+    terminal = Terminal(_lake(home), format, output, is_paging=pager)
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.read()
     if query is None:
-        _prompt(format)
+        terminal.prompt(home.root / ".sql_history" if os.access(home.root, os.W_OK) else None)
     else:
-        _print(_query(query), format)
+        terminal.ask(query)
 
 
 @app.command()
@@ -412,7 +415,7 @@ def _summarize(name: str) -> None:
     if not edges.num_rows:  # some assets were selected, and none of them made a network
         return
     out.print(f"\n[bold]Strongest edges of {name}[/]")
-    _print(edges, Format.table)
+    print_rows(edges, out)
     scores = _query(
         """SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
                    method, round(auprc_ratio, 2) AS auprc_ratio,
@@ -429,7 +432,7 @@ def _summarize(name: str) -> None:
             "\n[bold]Against the ground truth[/]: 1 is a random order; every method ranks the candidates only, which "
             "alone beats random on the whole truth"
         )
-        _print(scores, Format.table)
+        print_rows(scores, out)
     program = _program()
     query = f"FROM edge_provenance WHERE dataset = '{name}' ORDER BY score DESC LIMIT 1"
     out.print(
@@ -453,55 +456,21 @@ def _program() -> str:
 
 
 def _query(query: str, parameters: Mapping[str, Any] | None = None) -> "pa.Table":
+    return _lake(_home()).sql(query, parameters)
+
+
+def _lake(home: "Home") -> "Lakehouse":
+    """The lake, or the error that says how to get one."""
     from scmagnify_assets.home import VARIABLE
     from scmagnify_assets.lakehouse import Lakehouse
     from scmagnify_core.errors import InputError
 
-    home = _home()
     if not home.lake.exists():
         raise InputError(
             f"'{home.root}'", "holds no results yet.",
             f"Try `scmagnify demo`, add a data set, or point {VARIABLE} at the folder of earlier results.",
         )  # fmt: skip
-    return Lakehouse(home.lake).sql(query, parameters)
-
-
-def _print(rows: "pa.Table", format: Format) -> None:
-    import pyarrow as pa
-
-    if format is Format.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(rows.column_names)
-        for batch in rows.to_batches(10_000):
-            writer.writerows([_plain(value) for value in row.values()] for row in batch.to_pylist())
-        return
-    if format is Format.json:
-        print(json.dumps(rows.to_pylist(), indent=2, default=str))
-        return
-    table = RichTable(box=None, header_style="bold", pad_edge=False)
-    for field in rows.schema:
-        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(field.name, justify="right" if is_number else "left", overflow="fold")
-    for row in rows.slice(0, MAX_SHOWN).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
-    # A pipe has no width: keep each row on its line.
-    console = out if out.is_terminal else Console(width=max(200, out.width))
-    console.print(table)
-    shown = "" if rows.num_rows <= MAX_SHOWN else f", the first {MAX_SHOWN} are shown; --format csv prints all"
-    console.print(f"[dim]{rows.num_rows:,} rows{shown}[/]", highlight=False)
-
-
-def _plain(value: Any) -> Any:
-    """A value as a CSV reader takes it: lists as JSON, times in ISO form, nothing for a null."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=str)
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else _escape(str(value))
+    return Lakehouse(home.lake)
 
 
 def _escape(text: str) -> str:
@@ -509,38 +478,6 @@ def _escape(text: str) -> str:
 
     return escape(text)
 
-
-def _prompt(format: Format) -> None:
-    """Read queries until the end of input; names of tables and columns complete with Tab."""
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    from scmagnify_core.tables import TABLES
-
-    words = sorted({*TABLES, *(column.name for table in TABLES.values() for column in table.columns), *_KEYWORDS})
-    root = _home().root
-    history = FileHistory(str(root / ".sql_history")) if os.access(root, os.W_OK) else InMemoryHistory()
-    session: PromptSession[str] = PromptSession(history=history, completer=WordCompleter(words, ignore_case=True))
-    out.print("SQL over every result. SHOW TABLES lists the tables, DESCRIBE edges its columns; Ctrl-D ends.")
-    while True:
-        try:
-            query = session.prompt("scmagnify> ").strip()
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return
-        if not query:
-            continue
-        try:
-            _print(_query(query), format)
-        except ScmagnifyError as error:
-            err.print(f"[red]{_escape(str(error))}[/]", highlight=False)
-
-
-_KEYWORDS: Mapping[str, None] = dict.fromkeys(
-    ("SELECT", "FROM", "WHERE", "ORDER BY", "GROUP BY", "LIMIT", "JOIN", "USING", "DESC", "SHOW TABLES", "DESCRIBE")
-)
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ A lake is one folder on a local or POSIX-shared file system::
 
     <root>/<table>/                     one Delta table per declaration in `scmagnify_core.tables`
     <root>/objects/<ab>/<sha256>[.ext]  artefacts (weights, operators, reports), named by their content
-    <root>/lake.duckdb                  SQL views over the tables; generated, holds no data
+    <root>/lake.duckdb                  SQL views over the tables, the questions of `views`, the data dictionary
     <root>/.locks/                      one advisory lock per partition, two against maintenance
 
 What a reader may rely on, and how it is brought about:
@@ -61,10 +61,12 @@ import pyarrow.compute as pc
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from scmagnify_assets import dictionary, views
 from scmagnify_assets.lineage import Input, Materialization, code_version, new_materialization_id
 from scmagnify_core.errors import InputError, StorageError, shorten
 from scmagnify_core.tables import TABLES, Table, tables_of
 
+Connection = duckdb.DuckDBPyConnection
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNUSABLE_IN_PATH = re.compile(r"[%\[\]|^\\\x00-\x1f]")
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group is one unit of its parallel scan
@@ -79,54 +81,6 @@ CONFIGURATION = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
-}
-
-# FROM order matters: DuckDB fixes each table's snapshot in this order, and lineage is written before edges,
-# so whatever edges are seen, their lineage is seen too.
-EDGE_PROVENANCE = """
-    SELECT e.dataset, e.source, e.target, e.score, l.seeds, f.file, l.file_sha256,
-           d.sha256 = l.file_sha256 AS is_file_current, l.code_version, l.run_id, e.materialization_id, l.created_at
-    FROM edges e LEFT JOIN lineage l USING (materialization_id) LEFT JOIN datasets d ON d.dataset = e.dataset
-    LEFT JOIN (SELECT l.dataset, l.file_sha256, max_by(l.parameters ->> '$.file', v.version) AS file
-               FROM lineage l JOIN table_versions v USING (materialization_id)
-               WHERE l.asset = 'raw_dataset' AND v.table_name = 'lineage' GROUP BY ALL) f
-        ON f.dataset = e.dataset AND f.file_sha256 = l.file_sha256"""
-# `superseded` below in SQL: maintenance removes what was superseded up to its horizon.
-TIME_TRAVEL = """
-    SELECT l.dataset, l.seed, l.asset, v.table_name, v.version, v.materialization_id, v.committed_at, v.n_rows,
-           coalesce(s.successor > (SELECT max(horizon_version) FROM maintenance), true) AS is_readable
-    FROM table_versions v LEFT JOIN lineage l USING (materialization_id)
-    LEFT JOIN (SELECT materialization_id, lead(w.version) OVER (PARTITION BY asset, dataset, seed ORDER BY w.version)
-                      AS successor
-               FROM table_versions w JOIN lineage USING (materialization_id) WHERE w.table_name = 'lineage') s
-        USING (materialization_id)
-    WHERE v.table_name NOT IN ('lineage', 'artifacts')"""
-# One row per motif hit in a linked region; edges without motif evidence appear once, with nothing beside them.
-EDGE_EVIDENCE = """
-    SELECT e.dataset, e.source, e.target, e.score, e.signed_score, e.lag, p.evidence, p.origin,
-           m.peak, m.kind, m.chrom, m.peak_start, m.peak_end, m.distance_bp, m.correlation, m.zscore,
-           m.link_pvalue, m.link_padj, m.motif, m.motif_name, m.motif_start, m.motif_end, m.strand, m.motif_score,
-           m.motif_pvalue, e.materialization_id
-    FROM edges e
-    JOIN prior_network p USING (dataset, source, target)
-    LEFT JOIN (
-        SELECT l.dataset, l.target, o.source, l.peak, l.kind, k.chrom, k.start AS peak_start, k.end AS peak_end,
-               l.distance_bp, l.correlation, l.zscore, l.pvalue AS link_pvalue, l.padj AS link_padj,
-               h.motif, o.motif_name, h.start AS motif_start, h.end AS motif_end, h.strand, h.score AS motif_score,
-               h.pvalue AS motif_pvalue
-        FROM peak_gene_links l
-        JOIN peaks k USING (dataset, peak)
-        JOIN tf_binding h USING (dataset, peak)
-        JOIN motifs o USING (dataset, motif)
-        WHERE l.is_linked
-    ) m USING (dataset, source, target)"""
-EXTRA_VIEWS = {
-    "edge_evidence": (EDGE_EVIDENCE, "Each edge with the linked peaks and motif hits that support it."),
-    "edge_provenance": (EDGE_PROVENANCE, "Each edge with the seeds, file and code that made it."),
-    "time_travel": (
-        TIME_TRAVEL,
-        "Former states: FROM delta_scan('<lake>/<table_name>', version := <version>), if readable.",
-    ),
 }
 
 
@@ -805,7 +759,7 @@ class Lakehouse:
 
     # ---------------------------------------------------------------- SQL
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
+    def connect(self) -> Connection:
         """Open a connection whose tables are the lake's views, which cannot be changed through it.
 
         It can open no file outside of the lake's folder, load no extension and change no setting. (Below that folder
@@ -848,8 +802,15 @@ class Lakehouse:
             )
             return connection
 
-    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> pa.Table:
         """Run one or more queries over the lake's views; returns the last one's result.
+
+        ``connection`` is one of `connect` for who asks often: opening one takes longer than most questions.
 
         Raises
         ------
@@ -859,42 +820,73 @@ class Lakehouse:
         StorageError
             There is no lake, or its files cannot be read.
         """
-        connection = self.connect()
+        with self.stream(query, parameters, connection) as rows:
+            return rows.read_all()
+
+    @contextmanager
+    def stream(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> Iterator[pa.RecordBatchReader]:
+        """`sql` for results that need not fit memory: a reader of batches, while the context is open."""
+        own = None if connection is not None else self.connect()
+        using = connection or own
+        assert using is not None
         try:
-            kinds = {statement.type.name for statement in connection.extract_statements(query)}
-            if "EXPLAIN" in kinds and re.search("analy[sz]e", query, re.IGNORECASE):
-                kinds.add("EXPLAIN ANALYZE")  # it runs what it explains, and that may be COPY ... TO a file
-            if extra := kinds - {"SELECT", "EXPLAIN"}:
-                raise InputError("SQL", f"{shorten(sorted(extra))} is not a query.", "Write SELECT ... or FROM ...")
-            return connection.execute(query, parameters).to_arrow_table()
+            yield _run(using, query, parameters).to_arrow_reader(ROWS_PER_GROUP)
         except duckdb.PermissionException as error:
             found = f"reaches outside of the lake, which is not allowed ({str(error).partition(chr(10))[0]})."
-            raise InputError("SQL", found, "Query the lake's tables: SHOW TABLES lists them.") from error
+            raise InputError("SQL", found, "Query the lake's tables: FROM tables lists them.") from error
         except duckdb.IOException as error:
             hint = ""
-            if "version" in query.lower() and "No such file" in str(error):
+            if re.search(r"version|edges_at|edge_changes", query, re.IGNORECASE) and "No such file" in str(error):
                 hint = " Maintenance may have removed that version: time_travel.is_readable says what is still there."
             raise StorageError(f"Querying {self.root} failed: {error}{hint}") from error
         except duckdb.Error as error:
-            remedy = "SHOW TABLES lists the tables, DESCRIBE edges the columns of one."
+            remedy = "FROM tables lists the tables, DESCRIBE edges the columns of one."
             raise InputError("SQL", str(error), remedy) from error
         finally:
-            connection.close()
+            if own is not None:
+                own.close()
+
+    def rows_of_all_datasets(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> int:
+        """Rows of partitioned tables that a query would read of every data set, as it names none; 0 if it names some.
+
+        Told by DuckDB's plan, so nothing is read. What only looks at the first rows does not count, nor what is no
+        single query or cannot be planned.
+        """
+        own = None if connection is not None else self.connect()
+        using = connection or own
+        assert using is not None
+        try:
+            (statement,) = using.extract_statements(query)
+            if statement.type.name != "SELECT":
+                return 0
+            ((_, plan),) = using.execute(f"EXPLAIN (FORMAT json) {statement.query}", parameters).fetchall()
+            return sum(_whole_scans(node) for node in loads(plan))
+        except (duckdb.Error, ValueError):
+            return 0
+        finally:
+            if own is not None:
+                own.close()
 
     def _view_statements(self, without: Sequence[str] = ()) -> list[str]:
-        """One view per table with its meaning as comments, then the extra views."""
+        """One view per table with its meaning as comments, the views of questions, and the data dictionary."""
         statements = []
         for table in TABLES.values():
             if table.name in without:
                 continue
             statements.append(f"CREATE VIEW {table.name} AS FROM delta_scan({_quote(str(self.root / table.name))})")
             statements.append(f"COMMENT ON VIEW {table.name} IS {_quote(table.meaning)}")
-            for column in table.columns:
-                meaning = column.meaning + (f" [{column.unit}]" if column.unit else "")
-                statements.append(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {_quote(meaning)}')
-        for name, (query, meaning) in EXTRA_VIEWS.items():
-            statements += [f"CREATE VIEW {name} AS {query}", f"COMMENT ON VIEW {name} IS {_quote(meaning)}"]
-        return statements
+            statements += [views.column_comment(table.name, column, _quote) for column in table.columns]
+        return statements + views.statements(_quote, str(self.root / "edges")) + dictionary.statements(_quote)
 
     def _fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self._view_statements()).encode()).hexdigest()
@@ -925,6 +917,27 @@ class Lakehouse:
             _sync(self.root)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _run(connection: Connection, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> Connection:
+    """Run queries, and refuse everything else."""
+    kinds = {statement.type.name for statement in connection.extract_statements(query)}
+    if "EXPLAIN" in kinds and re.search("analy[sz]e", query, re.IGNORECASE):
+        kinds.add("EXPLAIN ANALYZE")  # it runs what it explains, and that may be COPY ... TO a file
+    if extra := kinds - {"SELECT", "EXPLAIN"}:
+        raise InputError("SQL", f"{shorten(sorted(extra))} is not a query.", "Write SELECT ... or FROM ...")
+    return connection.execute(query, parameters)
+
+
+def _whole_scans(node: Mapping[str, Any]) -> int:
+    """Rows below a node of DuckDB's plan that are scanned without a filter on the data set."""
+    if node["name"].strip() == "STREAMING_LIMIT":  # stops when it has enough
+        return 0
+    if node["name"].strip() == "DELTA_SCAN":
+        about = node.get("extra_info", {})
+        filters = str(about.get("Filters", ""))
+        return 0 if re.search(r"\bdataset\b", filters) else int(about.get("Estimated Cardinality", 0))
+    return sum(_whole_scans(child) for child in node.get("children", ()))
 
 
 def _key_of(materialization_id: str) -> dict[str, str]:

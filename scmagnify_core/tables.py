@@ -30,6 +30,7 @@ class Column:
     """One column: its Arrow type, what it means and, where it has one, its unit.
 
     ``is_measured`` values, such as seconds, differ between equal runs: they are no part of what the content is.
+    ``example`` is a value as a query prints it, for the data dictionary.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     unit: str | None = None
     nullable: bool = False
     is_measured: bool = False
+    example: str = ""
 
     @property
     def field(self) -> pa.Field:

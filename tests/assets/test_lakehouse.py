@@ -23,6 +23,7 @@ from deltalake import DeltaTable, write_deltalake
 from scmagnify_assets import lakehouse as module
 from scmagnify_assets.lakehouse import Lakehouse, check_name, extension_path
 from scmagnify_assets.lineage import Input, Materialization, code_version, package_versions
+from scmagnify_assets.views import VIEWS
 from scmagnify_core.errors import InputError, SchemaError, StorageError
 from scmagnify_core.tables import TABLES
 
@@ -817,7 +818,7 @@ def test_a_read_only_lake_is_read_like_any_other(read_only: Lakehouse, monkeypat
     assert read_only.sql("FROM edge_provenance").num_rows == 3
     assert read_only.sql("SELECT bool_and(is_readable) AS r FROM time_travel")["r"].to_pylist() == [True]
     read_only.create()  # nothing is to be done
-    monkeypatch.setattr(module, "EXTRA_VIEWS", {"edge_evidence": module.EXTRA_VIEWS["edge_evidence"]})
+    monkeypatch.setattr(module.views, "VIEWS", {"edge_evidence": VIEWS["edge_evidence"]})
     read_only.create()  # its views are of another version of the product, which `connect` makes good
     assert read_only.sql("FROM edge_evidence").num_rows == 0
 

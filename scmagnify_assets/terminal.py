@@ -1,0 +1,344 @@
+"""``scmagnify sql``: rows as a table, CSV, JSON, Markdown or Parquet; a prompt with completion; commands with a dot.
+
+Results are streamed: a table in the terminal takes as many rows as one may want to page through, a file takes all of
+them whatever the memory. What is said *about* a result (notes, how many rows there are more) goes to stderr, so that
+a pipe holds rows and nothing else.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from scmagnify_core.errors import InputError, ScmagnifyError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from scmagnify_assets.lakehouse import Connection, Lakehouse
+
+MAX_SHOWN = 200  # rows of a table that is not paged
+MAX_PAGED = 5_000
+# A query over so many rows of all data sets may be meant, but is worth a word before one waits.
+MANY_ROWS = 1_000_000
+
+HELP = """\
+.tables           tables, views and functions
+.schema NAME      columns of one of them: type, unit, meaning, example
+.datasets         registered data sets
+.format FORMAT    table, csv, json or markdown, from now on
+.help             this text
+.quit             leave (also Ctrl-D)
+Anything else is SQL (DuckDB's dialect); a query ends with the line. Tab completes names, the up arrow repeats."""
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+    parquet = "parquet"
+
+
+class Terminal:
+    """Queries over one lake, on one connection, printed to one console.
+
+    Parameters
+    ----------
+    lake
+        Where to ask.
+    output
+        File that takes the rows instead of the terminal.
+    is_paging
+        Whether tables longer than the screen open in a pager, as far as the output is a terminal.
+    """
+
+    def __init__(
+        self, lake: "Lakehouse", format: Format, output: Path | None = None, *, is_paging: bool = True
+    ) -> None:
+        self.lake, self.format, self.output, self.is_paging = lake, format, output, is_paging
+        self.console, self.notes = Console(), Console(stderr=True)
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> "Connection":
+        """Opened with the first question."""
+        if self._connection is None:
+            self._connection = self.lake.connect()
+        return self._connection
+
+    def ask(self, text: str) -> None:
+        """Answer one query, or one command with a dot.
+
+        Raises
+        ------
+        InputError
+            It is neither, or there is no such table.
+        """
+        command, _, argument = text.strip().rstrip(";").partition(" ")
+        if command.startswith("."):
+            self._command(command, argument.strip())
+            return
+        n_rows = self.lake.rows_of_all_datasets(text, connection=self.connection)
+        if n_rows >= MANY_ROWS:
+            self._note(f"This reads {n_rows:,} rows of all data sets. One alone: WHERE dataset = '...'.")
+        with self.lake.stream(text, connection=self.connection) as rows:
+            self._print(rows)
+
+    def _command(self, command: str, argument: str) -> None:
+        match command:
+            case ".tables":
+                self._query("SELECT call AS name, kind, meaning FROM tables ORDER BY kind, table_name")
+            case ".schema" if argument:
+                query = (
+                    "SELECT column_name, type, unit, is_nullable, meaning, example "
+                    "FROM columns WHERE table_name = $name ORDER BY position"
+                )
+                if not self.lake.sql(query, {"name": argument}, self.connection).num_rows:
+                    raise InputError(f"'{argument}'", "is no table, view or function.", ".tables lists them.")
+                self._query(query, {"name": argument})
+            case ".schema":
+                self._query("SELECT table_name, column_name, type, unit, meaning FROM columns")
+            case ".datasets":
+                self._query("FROM dataset_summary ORDER BY dataset")
+            case ".format" if argument in set(Format) - {Format.parquet}:
+                self.format = Format(argument)
+            case ".help":
+                self.console.print(HELP, highlight=False)
+            case _:
+                raise InputError(f"'{command} {argument}'".replace(" '", "'"), "is no command.", ".help lists them.")
+
+    def _query(self, query: str, parameters: Mapping[str, Any] | None = None) -> None:
+        with self.lake.stream(query, parameters, self.connection) as rows:
+            self._print(rows)
+
+    def _print(self, rows: "pa.RecordBatchReader") -> None:
+        if self.output is not None:
+            n_rows = _write_whole(self.output, rows, self.format)
+            self._note(f"{n_rows:,} rows in {self.output}")
+        elif self.format is Format.parquet:
+            if sys.stdout.isatty():
+                found = "is not for a terminal."
+                raise InputError("Parquet", found, "Name a file: --output FILE, or send it there: > FILE.")
+            _write_parquet(sys.stdout.buffer, rows)
+        elif self.format is Format.table:
+            self.print_table(rows)
+        else:
+            _write_text(sys.stdout, rows, self.format)
+
+    def print_table(self, rows: "pa.RecordBatchReader") -> None:
+        """Rows as a table with the types of its columns, paged where it is longer than the screen."""
+        is_screen = self.console.is_terminal
+        most = MAX_PAGED if is_screen and self.is_paging else MAX_SHOWN
+        shown = list(islice(_records(rows), most + 1))
+        is_more = len(shown) > most
+        shown = shown[:most]
+        table = RichTable(box=None, header_style="bold", pad_edge=False)
+        for field in rows.schema:
+            kind = _type_name(field.type)
+            is_number = kind in _NUMBERS
+            table.add_column(
+                f"{escape(field.name)}\n[dim not bold]{escape(kind)}[/]", justify="right" if is_number else "left",
+                overflow="fold",
+            )  # fmt: skip
+        for row in shown:
+            table.add_row(*(_cell(value) for value in row))
+        # A pipe has no width: keep each row on its line.
+        console = self.console if is_screen else Console(width=max(200, self.console.width))
+        said = f"{len(shown):,} rows" if not is_more else f"the first {len(shown):,} rows; --format csv prints all"
+        if is_screen and self.is_paging and len(shown) + 4 > console.height:
+            os.environ.setdefault("LESS", "-RSF")  # colours, and wide rows unwrapped
+            wide = Console(width=max(console.width, console.measure(table).maximum))
+            with wide.pager(styles=True):
+                wide.print(table)
+        else:
+            console.print(table)
+        console.print(f"[dim]{said}[/]", highlight=False)
+
+    def _note(self, text: str) -> None:
+        self.notes.print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
+
+    def prompt(self, history: Path | None) -> None:
+        """Read queries until the end of input; ``history`` keeps them for the next time."""
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.completion import WordCompleter
+        from prompt_toolkit.history import FileHistory, InMemoryHistory
+        from prompt_toolkit.lexers import PygmentsLexer
+        from pygments.lexers.sql import SqlLexer
+
+        session: PromptSession[str] = PromptSession(
+            history=FileHistory(str(history)) if history else InMemoryHistory(),
+            completer=WordCompleter(self.words(), ignore_case=True, WORD=True, sentence=False),
+            lexer=PygmentsLexer(SqlLexer),
+            complete_while_typing=False,
+        )
+        self.console.print("SQL over every result. .tables lists what there is, .help the rest; Ctrl-D ends.")
+        while True:
+            try:
+                text = session.prompt("scmagnify> ").strip()
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return
+            if text in (".quit", ".exit"):
+                return
+            if not text:
+                continue
+            try:
+                self.ask(text)
+            except ScmagnifyError as error:
+                self.notes.print(f"[red]{escape(str(error))}[/]", highlight=False)
+            except KeyboardInterrupt:
+                self._note("Stopped.")
+
+    def words(self) -> list[str]:
+        """What completes: tables, views, functions, their columns, data sets, keywords and commands."""
+        from scmagnify_assets.dictionary import column_rows, table_rows
+
+        names = self.lake.sql("SELECT dataset FROM datasets", connection=self.connection)["dataset"].to_pylist()
+        words = {row[2].partition("(")[0] + ("(" if "(" in row[2] else "") for row in table_rows()}
+        words |= {row[2] for row in column_rows()} | {f"'{name}'" for name in names}
+        return sorted(words | set(_KEYWORDS) | {line.split()[0] for line in HELP.splitlines() if line[0] == "."})
+
+
+_KEYWORDS = (
+    "SELECT", "FROM", "WHERE", "ORDER BY", "GROUP BY", "LIMIT", "JOIN", "USING", "DESC", "DESCRIBE", "HAVING", "AND",
+    "count(*)", "round(", "avg(", "max(", "min(", "sum(",
+)  # fmt: skip
+_NUMBERS = frozenset(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL"))
+
+
+def print_rows(rows: "pa.Table", console: Console) -> None:
+    """A small result of the program's own as a table, without types."""
+    import pyarrow as pa
+
+    table = RichTable(box=None, header_style="bold", pad_edge=False)
+    for field in rows.schema:
+        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        table.add_column(field.name, justify="right" if is_number else "left", overflow="fold")
+    for row in rows.to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    wide = console if console.is_terminal else Console(width=max(200, console.width))
+    wide.print(table)
+
+
+def _type_name(kind: "pa.DataType") -> str:
+    """DuckDB's name of a type, as the data dictionary has it."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(kind):
+        return "DECIMAL"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"{_type_name(kind.value_type)}[]"
+    names = {
+        "string": "VARCHAR", "large_string": "VARCHAR", "string_view": "VARCHAR", "bool": "BOOLEAN", "int8": "TINYINT",
+        "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "float": "FLOAT",
+        "double": "DOUBLE", "date32[day]": "DATE",
+    }  # fmt: skip
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP"
+    return names.get(str(kind), str(kind).upper())
+
+
+def _records(rows: "pa.RecordBatchReader") -> Iterator[tuple[Any, ...]]:
+    """Rows as tuples: two columns may have one name."""
+    for batch in rows:
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _write_whole(path: Path, rows: "pa.RecordBatchReader", format: Format) -> int:
+    """Write rows to a file, all of them or, on an error, none; returns how many."""
+    counted = _Counted(rows)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        if format is Format.parquet:
+            with temporary.open("wb") as binary:
+                _write_parquet(binary, counted)
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as text:
+                _write_text(text, counted, Format.csv if format is Format.table else format)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"'{path}'", f"cannot be written ({error.strerror or error}).", "Choose another file."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return counted.n_rows
+
+
+class _Counted:
+    """A reader that knows how many rows went through it."""
+
+    def __init__(self, rows: "pa.RecordBatchReader") -> None:
+        self.rows, self.schema, self.n_rows = rows, rows.schema, 0
+
+    def __iter__(self) -> "Iterator[pa.RecordBatch]":
+        for batch in self.rows:
+            self.n_rows += batch.num_rows
+            yield batch
+
+
+def _write_parquet(file: Any, rows: "pa.RecordBatchReader | _Counted") -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
+        for batch in rows:
+            writer.write_batch(batch)
+
+
+def _write_text(file: TextIO, rows: "pa.RecordBatchReader | _Counted", format: Format) -> None:
+    records = _records(rows)
+    names = list(rows.schema.names)
+    if format is Format.json:
+        _write_json(file, names, records)
+    elif format is Format.markdown:
+        for line in ([names], [["---"] * len(names)], records):
+            for row in line:
+                file.write(f"| {' | '.join(_markdown(value) for value in row)} |\n")
+    else:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([_plain(value) for value in row] for row in records)
+
+
+def _write_json(file: TextIO, names: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+    separator = "[\n"
+    for row in records:
+        record = dict(zip(names, row, strict=True))
+        file.write(f"{separator}{json.dumps(record, default=_in_words)}")
+        separator = ",\n"
+    file.write("\n]\n" if separator != "[\n" else "[]\n")
+
+
+def _in_words(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a CSV reader takes it: lists as JSON, times in ISO form, nothing for a null."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=_in_words)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _markdown(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else escape(str(value))
