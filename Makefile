@@ -1,6 +1,7 @@
 # make demo   set up everything and run the whole method on simulated data with a planted network
 # make test   set up everything, check style, imports and types, and run the tests
 # make ui     open Dagster's UI on the same results
+# make docs   build the documentation's site, build/docs/index.html
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Processes for the tests; each uses one thread.
 WORKERS ?= auto
 
-.PHONY: demo ui test test-ray setup lint types tests browser clean
+.PHONY: demo ui docs dictionary test test-ray setup lint types tests browser clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +31,14 @@ demo: setup
 
 ui: setup
 	$(BIN)/scmagnify ui
+
+docs: dictionary
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
+	@echo build/docs/index.html
+
+# The page of the data dictionary, from the declarations.
+dictionary: setup
+	$(BIN)/python -c 'from scmagnify_assets.dictionary import as_markdown; print(as_markdown(), end="")' > docs/dictionary.md
 
 test: setup browser lint types tests
 

@@ -81,7 +81,7 @@ def _page() -> Iterator[str]:
     yield "# Data dictionary"
     yield ""
     yield (
-        "Every table, view and function of the lake, generated from their declarations. In SQL the same is in the "
+        "Every table, view and function of the lake, generated from their declarations. In SQL the same is in the\n"
         "tables `tables` and `columns`; `scmagnify sql .tables` and `scmagnify sql '.schema edges'` print it."
     )
     columns: dict[str, list[tuple[str, int, str, str, str, str, bool, str]]] = {}
