@@ -31,11 +31,11 @@ myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+templates_path = ["_templates"]
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # Annotations hold array shapes (jaxtyping), which are text and not names.
-autodoc_type_aliases: dict[str, str] = {}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 default_role = "code"  # docstrings write `name`, as Markdown does

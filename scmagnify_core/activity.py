@@ -11,8 +11,8 @@ Decisions
   cell would be active in every cell; after it, activity says where targets are above their own mean.
 * The model is solved here, by one QR decomposition: importing decoupler takes longer (3 s) than all else that the
   activities of 3,000 cells do. A test holds the two together.
-* decoupler's p-values are 2 (1 - cdf), which is 0 beyond |t| of about 8 and which it labels adjusted although MLM's
-  are not; ours are 2 sf(|t|) of the same t, and ``padj`` is Benjamini-Hochberg over all cells and sources.
+* decoupler's p-values are 2 (1 - cdf), which is 0 where t is beyond 8 or so and which it labels adjusted although MLM's
+  are not; ours are ``2 sf(|t|)`` of the same t, and ``padj`` is Benjamini-Hochberg over all cells and sources.
 * Genes of a cell are treated as independent. Targets are correlated beyond what the sources explain, so p-values are
   optimistic: they rank, they do not prove.
 * Sources enter in a fixed order: most targets first, then by name. A source whose weights are a linear combination

@@ -9,8 +9,8 @@ One protocol for every method and truth, so that rows of ``network_scores`` may 
 * AUPRC is the average precision. Pairs of equal score are one group: the precision is taken after all of them, and
   the early hits are those expected when ties are broken at random. A constant score thus gives exactly the ratio 1,
   and the order of rows never matters.
-* AUPRC ratio = AUPRC / density. EPR = hits among the first K pairs * |universe| / K^2, with K the number of true
-  edges; random is 1 and 1 / density is the most that is possible.
+* AUPRC ratio = AUPRC / density. EPR = hits among the first K pairs * size of the universe / K^2, with K the number of
+  true edges; random is 1 and 1 / density is the most that is possible.
 
 This is the protocol of BEELINE (Pratapa et al. 2020) with DeepSEM's early precision ratio (Shu et al. 2021),
 restricted to the TFs of the truth. Their own code differs in details that move figures by a few per cent; to compare

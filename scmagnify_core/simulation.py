@@ -29,9 +29,9 @@ What makes it hard
 * Beside each true edge the prior has ten decoys, and its weights (motif scores) tell nothing.
 * TFs regulate TFs, so indirect regulators are associated with the target, sign and lag included.
 
-AUPRC over density on the candidate edges, mean of seeds 100-104 (seed 0 is the demo and tuned nothing): |Pearson|
-2.0; best correlation at any lag on neighbour-smoothed TFs 2.2; ridge on the same lagged features 3.3, boosted trees
-3.6, group elastic net 4.3; group elastic net on the noise-free past of the TFs 10.3; the ceiling is 11.
+AUPRC over density on the candidate edges, mean of seeds 100-104 (seed 0 is the demo and tuned nothing): absolute
+Pearson 2.0; best correlation at any lag on neighbour-smoothed TFs 2.2; ridge on the same lagged features 3.3, boosted
+trees 3.6, group elastic net 4.3; group elastic net on the noise-free past of the TFs 10.3; the ceiling is 11.
 """
 
 from dataclasses import dataclass

@@ -181,9 +181,9 @@ def granger_loss(
     The batch holds pairs: the second half are the successors, in pseudotime, of the first half. With an odd number of
     cells the last one has no partner.
 
-    For J[k, e, n], sparsity is the mean over cells of sum_e (1 - a) |J[:, e, n]|_2 + a |J[:, e, n]|_1 and smoothness
-    the mean over pairs of sum_e |J[:, e, n'] - J[:, e, n]|_2 (or its square); both are divided by the number of pairs
-    P x Q or of targets Q (``penalty_scale``).
+    For J[k, e, n], sparsity is the mean over cells of ``sum_e (1 - a) |J[:, e, n]|_2 + a |J[:, e, n]|_1`` and
+    smoothness the mean over pairs of ``sum_e |J[:, e, n'] - J[:, e, n]|_2`` (or its square); both are divided by
+    the number of pairs P x Q or of targets Q (``penalty_scale``).
     """
     config = model.config
     coefficients = model.coefficients(lagged)
