@@ -86,8 +86,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, simulated: dict[str, Path]
 
     rna = mudata.read_h5mu(simulated["data"])["rna"].copy()
     rna.obs = rna.obs.rename(columns={"pseudotime": "dpt_pseudotime"})
-    rna.write_h5ad(folder / "blood.h5ad")
-    shutil.copy(simulated["data"], folder / "marrow.h5mu")
+    for name in ("blood.h5ad", "cells.h5ad"):
+        rna.write_h5ad(folder / name)
+    shutil.copy(simulated["data"], folder / "multiome.h5mu")
+    marrow = mudata.read_h5mu(simulated["data"])
+    first = marrow["rna"].obs.groupby("cell_type", observed=True)["pseudotime"].mean().idxmin()
+    marrow["rna"].obs["cell_type"] = marrow["rna"].obs["cell_type"].cat.rename_categories({first: "HSC"})
+    marrow.write(folder / "marrow.h5mu")
     shutil.copy(simulated["prior"], folder / "collectri_mouse.parquet")
     pd.read_parquet(simulated["truth"]).to_csv(folder / "chip.csv", index=False)
     links = pd.read_parquet(simulated["prior"]).head(100)
@@ -100,7 +105,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, simulated: dict[str, Path]
     for key in ("annotation", "motifs", "tf_list"):
         shutil.copy(simulated[key], home / declared[key])
     (home / "incoming" / "defaults.toml").write_text(FAST)
-    (folder / "marrow.toml").write_text('time_key = "pseudotime"\nreferences = "hg38"\n')
+    (folder / "marrow.toml").write_text('cluster_key = "cell_type"\nroot = "HSC"\nreferences = "hg38"\n')
     return sandbox
 
 
