@@ -191,9 +191,11 @@ def plot_trends(
     figure.suptitle(f"{value} along pseudotime, mean and 95 % interval".capitalize(), fontsize=TITLE)
     figure.supxlabel("pseudotime", fontsize=LABEL)
     figure.supylabel(f"{value} (t)" if value == "activity" else value, fontsize=LABEL)
-    handles, texts = axes[0].get_legend_handles_labels()
-    if len(handles) > 1:
-        figure.legend(handles, texts, loc="outside right upper", frameon=False, fontsize=TICK)
+    if len(axes[0].get_legend_handles_labels()[0]) > 1:
+        handles = axes[0].get_legend_handles_labels()[0]
+        axes[n_columns - 1].legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=TICK
+        )
     return figure
 
 

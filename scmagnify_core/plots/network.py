@@ -229,7 +229,9 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
         ),
     ]
     if drawn.empty:
-        axis.text(reach, height / 2, "no edge has a score", ha="right", va="center", color="grey", fontsize=LABEL)
+        axis.text(
+            0.98, 0.5, "no edge has a score", ha="right", transform=axis.transAxes, color="grey", fontsize=LABEL
+        )
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=TICK)
     return figure
 

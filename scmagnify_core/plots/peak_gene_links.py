@@ -224,16 +224,16 @@ def _draw_peaks(axis: "Axes", near: pd.DataFrame, tss: float, strand: str | None
     axis.tick_params(labelsize=TICK)
     if not is_open.any():
         axis.set_yticks([])
-    axis.set_ylim(0, 1.45 * most)
-    arrow = {"+": 9, "-": -9}.get(strand or "", 0)
-    if arrow:
+    axis.set_ylim(0, 1.6 * most)
+    if strand is not None:
         axis.annotate(
-            "", (tss, 1.3 * most), (2.5 * arrow, 0), textcoords="offset points",
+            "", (tss, 1.2 * most), (22 if strand == "+" else -22, 0), textcoords="offset points",
             arrowprops={"arrowstyle": "<|-", "linewidth": 1.2, "color": "black", "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
+    is_left = tss < middle.mean()  # the name goes to where there is room
     axis.annotate(
-        f"TSS of {name}", (tss, 1.3 * most), (-4 if arrow >= 0 else 4, 0), textcoords="offset points", va="center",
-        ha="right" if arrow >= 0 else "left", fontsize=TICK,
+        f"TSS of {name}", (tss, 1.45 * most), (4 if is_left else -4, 0), textcoords="offset points", va="center",
+        ha="left" if is_left else "right", fontsize=TICK,
     )  # fmt: skip
     axis.legend(frameon=False, fontsize=TICK, loc="upper left", bbox_to_anchor=(1, 1))
 
