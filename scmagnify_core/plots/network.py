@@ -160,7 +160,7 @@ def plot_ranking(edges: pd.DataFrame, n_top: int = 20) -> "Figure":
     )
     label(right, "Their selected targets", "targets")
     name_rows(left, scores.index)
-    right.tick_params(labelleft=False)
+    right.tick_params(axis="y", labelleft=False, length=0)
     right.xaxis.set_major_locator(whole_numbers())
     right.set_xlim(0, 1.3 * total.max())
     left.legend(frameon=False, fontsize=TICK, loc="lower right")
@@ -197,7 +197,8 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
     n_rows = max(len(shown_into), len(shown_out), 1)
     figure, (axis,) = new_figure(7.5, 1.7 + 0.2 * max(5, n_rows))
     parts = [some(len(shown_into), len(into), "regulator"), some(len(shown_out), len(out), "target")]
-    label(axis, f"{fit(gene)}: {parts[0]} and {parts[1]}", "acts before it   ←   lag (steps)   →   follows after it")
+    before, after = "acts before it   ←   " * (len(shown_into) > 0), "   →   follows after it" * (len(shown_out) > 0)
+    label(axis, f"{fit(gene)}: {parts[0]} and {parts[1]}", f"{before}lag (steps){after}")
     axis.spines["left"].set_visible(False)
     axis.set_yticks([])
     drawn = pd.concat([shown_into, shown_out])
@@ -217,7 +218,7 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
     ticks = [lag for lag in range(1, int(np.ceil(reach)) + 1) if lag <= reach + 0.5]
     sides = [side for side, part in ((-1, shown_into), (1, shown_out)) if len(part)]
     axis.set_xticks([side * lag for side in sides for lag in ticks], [str(lag) for _ in sides for lag in ticks])
-    left, right = (1.08 * reach if len(part) else 0.3 * reach for part in (shown_into, shown_out))
+    left, right = (1.08 * reach if len(part) else 0.15 * reach for part in (shown_into, shown_out))
     axis.set(xlim=(-left, right), ylim=(-1, height + 0.6))
     handles = [
         Line2D([], [], color=ACTIVATES, linewidth=2, label="→ activates"),

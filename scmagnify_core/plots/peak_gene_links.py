@@ -193,7 +193,7 @@ def _draw_arcs(axis: "Axes", linked: pd.DataFrame, tss: float) -> None:
     axis.tick_params(labelsize=TICK)
     tied = linked.dropna(subset="correlation")
     if tied.empty:
-        say(axis, "no link with a correlation")
+        say(axis, "no link has a correlation")
         return
     least, most = min(0.0, tied["correlation"].min()), max(0.0, tied["correlation"].max())
     for row in tied.sort_values("correlation").itertuples():
@@ -251,7 +251,9 @@ def _bound(linked: pd.DataFrame, hits: pd.DataFrame | None, motifs: pd.DataFrame
 def _draw_motifs(axis: "Axes", shown: pd.DataFrame, n_tfs: int) -> None:
     names = shown.sort_values("best").drop_duplicates("source")["source"].astype(str).tolist()
     if not names:
-        say(axis, "no motif hit in a linked peak")
+        axis.set_yticks([])  # the positions below stay
+        where = {"ha": "center", "transform": axis.transAxes}
+        axis.text(0.5, 0.5, "no motif hit in a linked peak", color="grey", fontsize=LABEL, **where)
         return
     rows = len(names) - 1 - shown["best"]
     axis.hlines(range(len(names)), 0, 1, transform=axis.get_yaxis_transform(), color="0.92", linewidth=0.8, zorder=0)

@@ -88,12 +88,12 @@ def test_plot_cascades_joins_ligands_receptors_tfs_and_targets(legible):
     expected = [
         (0, "L1", "R1", 0.8, "", SURE), (0, "L1", "R2", 0.6, "", UNSURE), (0, "L2", "R1", 0.4, "", SURE),
         (1, "R1", "A", 1.2, "+", SURE), (1, "R2", "B", 0.6, "-", UNSURE),
-        (2, "A", "x", 0.9, "+", SURE), (2, "A", "y", 0.3, "-", SURE), (2, "B", "x", 0.6, "+", SURE),
+        (2, "A", "x", 0.9, "+", SURE), (2, "A", "y", 0.3, "-", SURE), (2, "B", "x", 0.6, "+", UNSURE),
     ]  # fmt: skip
     found = ribbons(axis)
     assert [one[:3] + one[4:] for one in found] == [one[:3] + one[4:] for one in expected]
     np.testing.assert_allclose([one[3] for one in found], [unit * one[3] for one in expected])
-    assert axis.figure.get_suptitle().startswith("All 3 cascades, 2 of them at padj")
+    assert axis.figure.get_suptitle().startswith("All 3 cascades, 2 of them with padj")
 
 
 def test_plot_cascades_leaves_and_reaches_boxes_without_overlap(legible):

@@ -110,7 +110,7 @@ def test_plot_locus_of_promoters_alone_draws_no_arcs_and_no_heights(legible):
     links = links.assign(kind="promoter", correlation=np.nan, is_linked=True)
     peaks["n_cells"] = pd.array([pd.NA], dtype="Int64")
     arcs, bars, rows = legible(plots.plot_locus("Gata1", links, peaks, *binding(peaks))).axes
-    assert labels(arcs.texts) == ["no link with a correlation"]
+    assert labels(arcs.texts) == ["no link has a correlation"]
     assert labels(bars.get_legend().get_texts()) == ["promoter (sequence alone)"]
     assert not bars.get_yticks().size
     assert labels(rows.get_yticklabels()) == ["TF1", "TF0"]
