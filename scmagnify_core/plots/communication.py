@@ -214,23 +214,16 @@ def _draw_ribbons(axis: "Axes", number: int, part: pd.DataFrame, left: pd.DataFr
     ]
     part = part.iloc[np.lexsort([places[1], places[0]])]  # ribbons leave and arrive in the order of their other ends
     x = number * STEP + BOX, (number + 1) * STEP
-    for ribbon, y0, y1 in zip(
-        part.itertuples(), _tops(part, "start", left, "out"), _tops(part, "end", right, "into"), strict=True
-    ):
-        middle, width = sum(x) / 2, ribbon.width
+    middle = sum(x) / 2
+    tops = _tops(part, "start", left, "out"), _tops(part, "end", right, "into")
+    for y0, y1, width, sign, is_sure in zip(*tops, part["width"], part["sign"], part["is_sure"], strict=True):
         outline = [
             (x[0], y0), (middle, y0), (middle, y1), (x[1], y1),
             (x[1], y1 - width), (middle, y1 - width), (middle, y0 - width), (x[0], y0 - width), (x[0], y0),
         ]  # fmt: skip
         codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
-        axis.add_patch(
-            PathPatch(
-                Path(outline, codes),
-                facecolor=COLOR_OF[ribbon.sign],
-                alpha=SURE if ribbon.is_sure else UNSURE,
-                linewidth=0,
-            )
-        )
+        alpha = SURE if is_sure else UNSURE
+        axis.add_patch(PathPatch(Path(outline, codes), facecolor=COLOR_OF[sign], alpha=alpha, linewidth=0))
 
 
 def _tops(part: pd.DataFrame, end: str, box: pd.DataFrame, side: str) -> pd.Series:

@@ -136,30 +136,27 @@ def plot_ranking(edges: pd.DataFrame, n_top: int = 20) -> "Figure":
         Body of the ``edges`` table.
     """
     selected = edges[edges["is_selected"].astype(bool)]
-    by = [selected["source"], (selected["signed_score"] >= 0).rename("activates")]
-    scores = selected["score"].astype(np.float64).groupby(by).agg(["sum", "size"]).unstack("activates", fill_value=0)
-    figure, (left, right) = new_figure(8.5, max(2.6, 1.2 + 0.19 * min(n_top, len(scores))), 2)
+    rises, score = selected["signed_score"] >= 0, selected["score"].astype(np.float64)
+    parts = {"up": score.where(rises, 0.0), "down": score.where(~rises, 0.0), "n_up": rises, "n_down": ~rises}
+    sums = pd.DataFrame(parts).groupby(selected["source"].astype(str)).sum()
+    order = (sums["up"] + sums["down"]).sort_index().sort_values(ascending=False, kind="stable").index[:n_top]
+    shown = sums.loc[order[::-1]]
+    figure, (left, right) = new_figure(8.5, max(2.6, 1.2 + 0.19 * len(shown)), 2)
     right.sharey(left)
-    if scores.empty:
+    if shown.empty:
         label(left, "TFs by their selected edges")
         for axis in (left, right):
             say(axis, "no edge is selected")
         return figure
-    scores = scores.reindex(columns=pd.MultiIndex.from_product([["sum", "size"], [True, False]]), fill_value=0)
-    order = scores["sum"].sum(axis=1).sort_index().sort_values(ascending=False, kind="stable").index[:n_top]
-    scores = scores.loc[order[::-1]]
-    for axis, what in ((left, "sum"), (right, "size")):
-        up, down = scores[what, True].to_numpy(), scores[what, False].to_numpy()
-        axis.barh(range(len(scores)), up, color=ACTIVATES, label="activates")
-        axis.barh(range(len(scores)), down, left=up, color=REPRESSES, label="represses")
-    total = scores["size"].sum(axis=1)
-    for row, (n, up) in enumerate(zip(total, scores["size", True], strict=True)):
-        right.text(n, row, f"  {up / n:.0%} activate", va="center", fontsize=SMALL)
-    label(
-        left, f"{some(len(order), selected['source'].nunique(), 'TF')} by summed score", "score, summed over targets"
-    )
+    for axis, up, down in ((left, "up", "down"), (right, "n_up", "n_down")):
+        axis.barh(range(len(shown)), shown[up], color=ACTIVATES, label="activates")
+        axis.barh(range(len(shown)), shown[down], left=shown[up], color=REPRESSES, label="represses")
+    total = shown["n_up"] + shown["n_down"]
+    for row, (n, n_up) in enumerate(zip(total, shown["n_up"], strict=True)):
+        right.text(n, row, f"  {n_up / n:.0%} activate", va="center", fontsize=SMALL)
+    label(left, f"{some(len(shown), len(sums), 'TF')} by summed score", "score, summed over targets")
     label(right, "Their selected targets", "targets")
-    name_rows(left, scores.index)
+    name_rows(left, map(fit, shown.index))
     right.tick_params(axis="y", labelleft=False, length=0)
     right.xaxis.set_major_locator(whole_numbers())
     right.set_xlim(0, 1.3 * total.max())

@@ -4,7 +4,7 @@ Where a gene begins, and which way it is read, no table of the lake says. Both f
 known, signed distance from the TSS, and only one place and strand fits them all.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -196,8 +196,8 @@ def _draw_arcs(axis: "Axes", linked: pd.DataFrame, tss: float) -> None:
         say(axis, "no link has a correlation")
         return
     least, most = min(0.0, tied["correlation"].min()), max(0.0, tied["correlation"].max())
-    for row in tied.sort_values("correlation").itertuples():
-        middle, height = (row.start + row.end) / 2, float(row.correlation)
+    tied = tied.sort_values("correlation")
+    for middle, height in zip((tied["start"] + tied["end"]) / 2, tied["correlation"].astype(float), strict=True):
         # The top of a quadratic Bézier curve is half as high as its control point.
         path = Path([(middle, 0), ((middle + tss) / 2, 2 * height), (tss, 0)], [Path.MOVETO, *[Path.CURVE3] * 2])
         share = (height - least) / ((most - least) or 1.0)
@@ -213,7 +213,7 @@ def _draw_peaks(axis: "Axes", near: pd.DataFrame, tss: float, strand: str | None
     is_open, is_linked = cells.notna(), near["is_linked"].astype(bool)
     most = float(cells.max()) if is_open.any() and cells.max() > 0 else 1.0
     middle, width = (near["start"] + near["end"]) / 2, (near["end"] - near["start"]).clip(lower=least)
-    kinds = (
+    kinds: tuple[tuple[pd.Series, dict[str, Any], str], ...] = (
         (is_open & ~is_linked, {"color": "0.75"}, "peak"), (is_open & is_linked, {"color": COLORS[0]}, "linked peak"),
         (~is_open, {"facecolor": "white", "edgecolor": NEUTRAL}, "promoter (sequence alone)"),
     )  # fmt: skip
@@ -252,7 +252,7 @@ def _draw_motifs(axis: "Axes", shown: pd.DataFrame, n_tfs: int) -> None:
     names = shown.sort_values("best").drop_duplicates("source")["source"].astype(str).tolist()
     if not names:
         axis.set_yticks([])  # the positions below stay
-        where = {"ha": "center", "transform": axis.transAxes}
+        where: dict[str, Any] = {"ha": "center", "transform": axis.transAxes}
         axis.text(0.5, 0.5, "no motif hit in a linked peak", color="grey", fontsize=LABEL, **where)
         return
     rows = len(names) - 1 - shown["best"]

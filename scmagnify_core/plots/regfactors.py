@@ -15,6 +15,7 @@ from scmagnify_core.plots.style import (
     TITLE,
     check_names,
     color_bar,
+    fit,
     label,
     name_rows,
     new_figure,
@@ -88,9 +89,9 @@ def plot_regfactor_card(
     height = 1.0 + 0.19 * max(6, n_rows)
     figure = Figure(figsize=(10, height + 3.2), layout="constrained")
     # Each row is laid out by itself: what the names of one take from its axes, those of the other keep.
-    rows = figure.subfigures(2, 1, height_ratios=(height, 2.8))
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(height, 2.8)))
     lag, source, target, embedding, trend = axes = [
-        *rows[0].subplots(1, 3, width_ratios=(2, 3, 3)), *rows[1].subplots(1, 2, width_ratios=(3, 4))
+        *upper.subplots(1, 3, width_ratios=(2, 3, 3)), *lower.subplots(1, 2, width_ratios=(3, 4))
     ]  # fmt: skip
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -135,4 +136,4 @@ def _draw_bars(axis: "Axes", part: pd.DataFrame, n_top: int) -> None:
     colors = np.where(top["loading"] >= 0, ACTIVATES, REPRESSES)
     axis.barh(range(len(top)), top["loading"], color=colors)
     axis.axvline(0, color="black", lw=0.5)
-    name_rows(axis, top["name"])
+    name_rows(axis, top["name"].astype(str).map(fit))

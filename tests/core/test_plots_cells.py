@@ -138,7 +138,7 @@ def test_plot_trends_draws_a_curve_and_a_band_per_lineage(legible):
     figure = legible(plots.plot_trends(shuffled(table), shuffled(cells), ["T1", "T0"]))
     panels = [axis for axis in figure.axes if axis.get_title()]
     assert [axis.get_title() for axis in panels] == ["T1", "T0"]
-    assert labels(figure.legends[0].get_texts()) == ["a", "b", "no lineage"]
+    assert labels(panels[-1].get_legend().get_texts()) == ["a", "b", "no lineage"]
     for axis in panels:
         curves = [line for line in axis.lines if not line.get_label().startswith("_")]
         assert len(curves) == len(axis.collections) == 3
