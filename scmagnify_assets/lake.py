@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from scmagnify_assets.lakehouse import Connection
     from scmagnify_assets.views import View
+    from scmagnify_core.dataset import Dataset
     from scmagnify_core.tables import Column
 
 
@@ -162,6 +163,18 @@ class Lake:
             query += f" LIMIT {int(limit)}"
         rows = self.sql(query, values, arrow=True)
         return rows if arrow else rows.to_pandas()
+
+    def dataset(self, name: str) -> "Dataset":
+        """The cells as they were analysed: ``.rna`` and ``.atac`` are AnnData, normalised, with their counts.
+
+        Raises
+        ------
+        StorageError
+            The data set has not been run.
+        """
+        from scmagnify_core.dataset import Dataset
+
+        return Dataset.load(self._lakehouse.artifact_path("dataset", name, None, "dataset.h5mu"))
 
     def _call(self, view: "View", *arguments: Any, arrow: bool = False, **named: Any) -> "pd.DataFrame | pa.Table":
         """A function of the lake; wrong arguments raise Python's own TypeError."""

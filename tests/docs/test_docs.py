@@ -31,6 +31,12 @@ max_epochs = 4
 [communication]
 n_permutations = 50
 """
+TRENDS = """
+from scmagnify_core.association import AssociationConfig, gene_trends, strongest_genes
+
+genes = strongest_genes(read("gene_association"), 10)
+trends = gene_trends(lake.dataset("demo"), genes, AssociationConfig())
+"""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -141,6 +147,19 @@ def test_program_of_the_notebook(sandbox: Sandbox) -> None:
     program = "\n".join(blocks("docs/tutorials/notebook.md", "python"))
     (sandbox.folder / "notebook.py").write_text(program)
     sandbox.run("python notebook.py")
+
+
+def test_every_figure_of_the_page_on_figures_is_drawn(sandbox: Sandbox) -> None:
+    """The table's calls too, with genes and data sets in the places of its stand-ins."""
+    page = "docs/plots.md"
+    calls = re.findall(r"^\| `(plot_\w+\(.*?)` \|", PAGES[page].read_text(), re.MULTILINE)
+    assert len(calls) > 20
+    program = [*blocks(page, "python"), "from scmagnify_core.plots import *", TRENDS]
+    for call in calls:
+        real = call.replace('"GENE"', '"G013"').replace('"a"', '"demo"').replace('"b"', '"demo"')
+        program.append(f"{real}.savefig('figure.png')")
+    (sandbox.folder / "figures.py").write_text("\n".join(program))
+    sandbox.run("python figures.py")
 
 
 def test_commands_of_the_readme(sandbox: Sandbox) -> None:
