@@ -7,9 +7,9 @@ columns, and the cookbook asks them. A *view* has no parameters and is filtered 
 Decisions:
 
 - Every statement keeps ``dataset`` visible to the engine as a constant or a grouping column, so that files of other
-  data sets are not opened: Delta partitions by it, and a window is always partitioned by it.
+  data sets are not opened: Delta partitions by it, and a window is always partitioned by it. ``IN`` opens all files.
 - Scores of two data sets are not on one scale. What compares data sets compares ``percentile``: the share of a
-  network's candidate edges that score no better.
+  network's candidate edges that rank no better.
 - A former version is read by building the text of its scan (``query``), since DuckDB takes the version of
   ``delta_scan`` as a constant only.
 
@@ -59,7 +59,7 @@ def _named(column: Column, name: str, meaning: str | None = None) -> Column:
     return Column(name, column.dtype, meaning or column.meaning, column.unit, column.nullable, example=column.example)
 
 
-PERCENTILE = "share of the network's candidate edges that score no better; 1 is the strongest"
+PERCENTILE = "share of the network's candidate edges that rank no better; 1 is the strongest"
 EDGE = ("source", "target", "score", "signed_score", "lag", "stability", "pvalue", "padj", "rank")
 _MATERIALIZATION = TABLES["edges"].columns[-1]
 _FILE = _of("datasets", "file")[0]
@@ -92,15 +92,8 @@ LEFT JOIN (SELECT materialization_id, lead(w.version) OVER (PARTITION BY asset, 
            FROM table_versions w JOIN lineage USING (materialization_id) WHERE w.table_name = 'lineage') s
     USING (materialization_id)
 WHERE v.table_name NOT IN ('lineage', 'artifacts')"""
-# One row per motif hit in a linked region; edges without motif evidence appear once, with nothing beside them.
-_EVIDENCE = """
-SELECT e.dataset, e.source, e.target, e.score, e.signed_score, e.lag, p.evidence, p.origin,
-       m.peak, m.kind, m.chrom, m.peak_start, m.peak_end, m.distance_bp, m.correlation, m.zscore,
-       m.link_pvalue, m.link_padj, m.motif, m.motif_name, m.motif_start, m.motif_end, m.strand, m.motif_score,
-       m.motif_pvalue, e.materialization_id
-FROM edges e
-JOIN prior_network p USING (dataset, source, target)
-LEFT JOIN (
+# One row per motif hit in a linked region, for each gene it is linked to and each TF of the motif.
+_MOTIF_HITS = """(
     SELECT l.dataset, l.target, o.source, l.peak, l.kind, k.chrom, k.start AS peak_start, k.end AS peak_end,
            l.distance_bp, l.correlation, l.zscore, l.pvalue AS link_pvalue, l.padj AS link_padj,
            h.motif, o.motif_name, h.start AS motif_start, h.end AS motif_end, h.strand, h.score AS motif_score,
@@ -110,7 +103,16 @@ LEFT JOIN (
     JOIN tf_binding h USING (dataset, peak)
     JOIN motifs o USING (dataset, motif)
     WHERE l.is_linked
-) m USING (dataset, source, target)"""
+)"""
+# Edges without motif evidence appear once, with nothing beside them.
+_EVIDENCE = f"""
+SELECT e.dataset, e.source, e.target, e.score, e.signed_score, e.lag, p.evidence, p.origin,
+       m.peak, m.kind, m.chrom, m.peak_start, m.peak_end, m.distance_bp, m.correlation, m.zscore,
+       m.link_pvalue, m.link_padj, m.motif, m.motif_name, m.motif_start, m.motif_end, m.strand, m.motif_score,
+       m.motif_pvalue, e.materialization_id
+FROM edges e
+JOIN prior_network p USING (dataset, source, target)
+LEFT JOIN {_MOTIF_HITS} m USING (dataset, source, target)"""
 
 
 def _trend(table: str, name: str) -> str:
@@ -201,15 +203,13 @@ FROM edges GROUP BY dataset, source""",
             Column("has_same_sign", FLAG, "both activate or both repress", nullable=True, example="true"),
         ),
         """
-WITH ranked AS (
-    SELECT dataset, source, target, signed_score, cume_dist() OVER (PARTITION BY dataset ORDER BY score) AS percentile
-    FROM edges WHERE dataset IN (dataset_a, dataset_b)
-)
 SELECT source, target, a.percentile - b.percentile AS difference, a.percentile AS percentile_a,
        b.percentile AS percentile_b, a.signed_score AS signed_score_a, b.signed_score AS signed_score_b,
        sign(a.signed_score) = sign(b.signed_score) AS has_same_sign
-FROM (FROM ranked WHERE dataset = dataset_a) a FULL JOIN (FROM ranked WHERE dataset = dataset_b) b
-    USING (source, target)
+FROM (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
+      FROM edges WHERE dataset = dataset_a) a
+FULL JOIN (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
+           FROM edges WHERE dataset = dataset_b) b USING (source, target)
 ORDER BY abs(difference) DESC NULLS LAST, source, target""",
         ("dataset_a", "dataset_b"),
         "FROM edge_differences('demo', 'demo2') LIMIT 10",
@@ -226,7 +226,7 @@ ORDER BY abs(difference) DESC NULLS LAST, source, target""",
         """
 SELECT source, target, count(*) AS n_datasets, count(*) FILTER (is_selected) AS n_selected,
        count(*) FILTER (signed_score > 0) AS n_activating,
-       avg(1 - (rank - 1) / n_edges::DOUBLE) AS mean_percentile
+       avg(1 - (rank - 1) / n_edges) AS mean_percentile
 FROM edges JOIN (SELECT dataset, count(*) AS n_edges FROM edges GROUP BY dataset) USING (dataset)
 GROUP BY source, target""",
         example="FROM consensus_edges WHERE n_datasets > 1 ORDER BY mean_percentile DESC LIMIT 10",
@@ -317,13 +317,15 @@ WHERE e.has_weight""",
                             "motif_pvalue")),
         ),
         f"""
-SELECT p.source, p.target, p.score, p.seeds, p.file, p.file_sha256, p.code_version, p.run_id, p.created_at,
-       v.evidence, v.origin, v.peak, v.distance_bp, v.correlation, v.motif, v.motif_name, v.motif_start, v.strand,
-       v.motif_pvalue
-FROM ({_PROVENANCE} WHERE e.dataset = in_dataset AND e.source = of_source AND e.target = of_target) p
-LEFT JOIN (FROM edge_evidence WHERE dataset = in_dataset AND source = of_source AND target = of_target) v
+SELECT r.source, r.target, r.score, r.seeds, r.file, r.file_sha256, r.code_version, r.run_id, r.created_at,
+       p.evidence, p.origin, m.peak, m.distance_bp, m.correlation, m.motif, m.motif_name, m.motif_start, m.strand,
+       m.motif_pvalue
+FROM ({_PROVENANCE} WHERE e.dataset = in_dataset AND e.source = of_source AND e.target = of_target) r
+JOIN (FROM prior_network WHERE dataset = in_dataset AND source = of_source AND target = of_target) p
     USING (source, target)
-ORDER BY v.motif_pvalue""",
+LEFT JOIN (FROM {_MOTIF_HITS} WHERE dataset = in_dataset AND source = of_source AND target = of_target) m
+    USING (source, target)
+ORDER BY m.motif_pvalue""",
         ("in_dataset", "of_source", "of_target"),
         "FROM edge_story('demo', 'TF12', 'G013')",
     ),
@@ -360,9 +362,9 @@ SELECT source, target,
        CASE WHEN a.source IS NULL THEN 'new' WHEN b.source IS NULL THEN 'gone' ELSE 'kept' END AS change,
        a.percentile AS percentile_then, b.percentile AS percentile_now, a.signed_score AS signed_score_then,
        b.signed_score AS signed_score_now
-FROM (SELECT source, target, signed_score, cume_dist() OVER (ORDER BY score) AS percentile
+FROM (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
       FROM query({scan}) WHERE dataset = in_dataset) a
-FULL JOIN (SELECT source, target, signed_score, cume_dist() OVER (ORDER BY score) AS percentile
+FULL JOIN (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
            FROM edges WHERE dataset = in_dataset) b USING (source, target)
 ORDER BY abs(coalesce(percentile_then, 0) - coalesce(percentile_now, 0)) DESC, source, target""",
         ("in_dataset", "at_version"),
