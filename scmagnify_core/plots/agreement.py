@@ -108,7 +108,7 @@ def plot_difference(
     both = edges_a[columns].merge(edges_b[columns], on=["source", "target"], suffixes=("_a", "_b"))
     both = both.sort_values(["source", "target"], ignore_index=True)
     a, b = fit(name_a), fit(name_b)
-    figure, (left, right) = new_figure(10.5, max(4.4, 1.4 + 0.17 * min(n_label, len(both))), 2)
+    figure, (left, right) = new_figure(10.5, max(4.4 if len(both) else 2.4, 1.4 + 0.17 * min(n_label, len(both))), 2)
     n_only = len(edges_a) - len(both), len(edges_b) - len(both)
     if both.empty:
         label(left, f"{a} against {b}")

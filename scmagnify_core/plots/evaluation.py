@@ -48,7 +48,8 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
 def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":
     """Mean AUPRC ratio of each method with its 95 % interval over data sets, and each data set as a dot.
 
-    One panel per question; of the presets, the one with the most data sets. The line at 1 is a random ranking.
+    One panel per question; of the presets, the one with the most data sets. The line at 1 is a random ranking. The
+    interval of few data sets says little and runs off the panel.
 
     Parameters
     ----------
@@ -78,6 +79,7 @@ def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":
         axis.hlines(at, mean - half, mean + half, color=colors, linewidth=2, zorder=1)
         axis.scatter(mean, at, color=colors, edgecolor="black", linewidth=0.5, s=34, zorder=3)
         axis.axvline(1, color="black", linewidth=0.8, linestyle=":")
+        axis.set_xlim(0, 1.15 * max(1.0, max(single[question, method].max() for method in rows["method"])))
         ranks = [f"{method}  ({rank:.1f})" for method, rank in zip(rows["method"], rows["mean_rank"], strict=True)]
         axis.set_yticks(at, ranks, fontsize=8)
         axis.set_title(f"{ASKED[question]}, data sets: {rows['n_datasets'].max()}", fontsize=9)
