@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, fit, label, new_figure
+from scmagnify_core.plots.style import COLORS, fit, label, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,12 +32,16 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
         scores = scores[scores["variant"] == "canonical"]
     asked = scores["truth"].map(fit) + "\nprior edges " + scores["prior_edges"]
     wide = scores.assign(asked=asked).pivot(index="asked", columns="method", values="auprc_ratio")
-    order = [name for name in METHODS if name in wide]
+    order = [name for name in METHODS if name in wide] + sorted(set(scores["method"]) - set(METHODS))
     figure, (axis,) = new_figure(max(7.0, 2 + 1.3 * len(wide)), 3.6)
+    if wide.empty:
+        label(axis, "Recovery of the ground truth")
+        say(axis, "no ground truth is given")
+        return figure
     width = 0.8 / len(order)
     for number, method in enumerate(order):
         at = [place + (number - (len(order) - 1) / 2) * width for place in range(len(wide))]
-        axis.bar(at, wide[method], width, label=method, color=METHODS[method])
+        axis.bar(at, wide[method], width, label=method, color=METHODS.get(method, COLORS[2]))
     axis.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(wide)), wide.index, fontsize=7)
     label(axis, "Recovery of the ground truth", ylabel="AUPRC ratio to random")

@@ -237,7 +237,7 @@ def test_plot_history_draws_a_line_per_seed_and_a_dashed_one_where_held_out(legi
     assert axis.get_title() == "Training loss of 2 seeds"
 
 
-@pytest.mark.parametrize("methods", [["scmagnify"], ["random", "prior", "scmagnify", "correlation"]])
+@pytest.mark.parametrize("methods", [["scmagnify"], ["random", "a new one", "scmagnify", "correlation"]])
 def test_plot_scores_draws_a_bar_per_method_and_question(legible, methods):
     rows = [
         {"method": method, "truth": "chip", "prior_edges": asked, "auprc_ratio": 1 + 10 * i + j}
@@ -298,3 +298,35 @@ def test_importing_the_figures_imports_neither_matplotlib_nor_the_method():
     code = "import sys, scmagnify_core.plots; print({'matplotlib', 'anndata', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# ---------------------------------------------------------------- odd tables
+
+LONG = "a-very-long-name-that-nobody-would-write-by-hand-"
+
+
+@pytest.mark.parametrize("state", ["empty", "long names", "many"])
+def test_figures_of_data_and_evidence_are_legible_whatever_they_hold(legible, state):
+    n = {"empty": 0, "long names": 12, "many": 120}[state]
+    prefix = LONG if state == "long names" else ""
+    names = [f"{prefix}n{i}" for i in range(n)]
+    legible(plot_embedding(cells_table(n, clusters=names or "a")))
+    legible(plot_candidates(candidates(names, names, "+".join(["imported", "curated", "motif_atac"]))))
+    legible(plot_links(links_table([100 * i for i in range(n)])))
+    hits, motifs = hits_tables([7 * i for i in range(n)])
+    legible(plot_hits(hits, motifs.assign(motif=names, motif_name=names)))
+    legible(plot_history({seed: history(5, True) for seed in range(min(n, 20))}))
+    scores = pd.DataFrame(
+        [
+            {"method": method, "truth": f"{prefix}truth", "prior_edges": asked, "auprc_ratio": 2.0}
+            for method in ("scmagnify", "random") for asked in ("kept", "only", "removed")
+        ],
+        columns=["method", "truth", "prior_edges", "auprc_ratio"],
+    )  # fmt: skip
+    legible(plot_scores(scores if n else scores.head(0)))
+    time = np.linspace(0, 1, 5)
+    genes = pd.DataFrame({"lineage": "all", "gene": names, "statistic": 9.0, "padj": 1e-9, "amplitude": 2.0})
+    trends = pd.concat(
+        [pd.DataFrame({"gene": name, "pseudotime": time, "expression": time}) for name in ["x", *names]]
+    )
+    legible(plot_association(genes.assign(is_associated=True), trends[trends["gene"].isin(names)]))
