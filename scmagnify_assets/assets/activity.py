@@ -11,7 +11,9 @@ from scmagnify_assets.resources import Specs
 from scmagnify_core import activity
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.network import MultiscaleNetwork
-from scmagnify_core.plots.activity import plot_activity
+from scmagnify_core.plots import plot_activity, plot_activity_on_embedding, plot_trends
+
+N_SHOWN = 8  # TFs or RegFactors with a panel of their own
 
 
 @asset(group="interpretation")
@@ -48,5 +50,14 @@ def _describe(context: dg.AssetExecutionContext, value: activity.Activity, datas
         context.log.warning(f"No {name} has enough targets for an activity; lower activity.min_targets.")
         context.add_output_metadata(metadata)
         return
-    figure = figure_metadata(plot_activity(value.table, dataset.cells_table(), name))
-    context.add_output_metadata({**metadata, "figure": figure})
+    cells = dataset.cells_table()
+    spread = value.table.groupby(name)["activity"].var().sort_values(ascending=False, kind="stable")
+    shown = spread.index[:N_SHOWN].tolist()
+    context.add_output_metadata(
+        {
+            **metadata,
+            "figure": figure_metadata(plot_activity(value.table, cells, name)),
+            "figure_trends": figure_metadata(plot_trends(value.table, cells, shown, column=name)),
+            "figure_embedding": figure_metadata(plot_activity_on_embedding(value.table, cells, shown, column=name)),
+        }
+    )

@@ -10,7 +10,7 @@ from scmagnify_assets.describe import figure_metadata, table_preview
 from scmagnify_assets.resources import Specs
 from scmagnify_core.association import associate_genes, gene_trends, strongest_genes
 from scmagnify_core.dataset import Dataset
-from scmagnify_core.plots.association import plot_association
+from scmagnify_core.plots import plot_association
 
 N_SHOWN = 40
 

@@ -12,7 +12,7 @@ from scmagnify_assets.resources import Specs
 from scmagnify_core.activity import Activity
 from scmagnify_core.communication import communicate
 from scmagnify_core.dataset import Dataset
-from scmagnify_core.plots.communication import plot_communication
+from scmagnify_core.plots import plot_communication
 from scmagnify_core.prior.base_network import read_table
 from scmagnify_core.tables import tables_of
 

@@ -7,7 +7,7 @@ from scmagnify_assets.describe import definition_metadata, figure_metadata
 from scmagnify_assets.partitions import DATASETS
 from scmagnify_assets.progress import report
 from scmagnify_core.dataset import Dataset, read_dataset
-from scmagnify_core.plots.dataset import plot_embedding
+from scmagnify_core.plots import plot_embedding
 from scmagnify_core.specification import DatasetSpec
 
 raw_dataset = dg.AssetSpec(

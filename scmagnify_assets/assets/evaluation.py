@@ -17,7 +17,7 @@ from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.leaderboard import read_truth, score_methods
 from scmagnify_core.network import MultiscaleNetwork
-from scmagnify_core.plots.evaluation import plot_leaderboard, plot_scores
+from scmagnify_core.plots import plot_leaderboard, plot_scores
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
 

@@ -16,7 +16,7 @@ from scmagnify_core.errors import InputError
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
 from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
-from scmagnify_core.plots.network import plot_network
+from scmagnify_core.plots import plot_lag_heatmap, plot_network, plot_ranking, plot_stability
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
 
@@ -92,6 +92,9 @@ def multiscale_network(
             "jaccard_of_seeds": float(value.agreement["jaccard"].mean()) if len(value.agreement) else 1.0,
             "top_edges": table_preview(top[["source", "target", "score", "signed_score", "lag", "stability"]]),
             "figure": figure_metadata(plot_network(value.edges)),
+            "figure_ranking": figure_metadata(plot_ranking(value.edges)),
+            "figure_lags": figure_metadata(plot_lag_heatmap(value.to_table())),
+            "figure_stability": figure_metadata(plot_stability(value.edges, value.agreement)),
         }
     )
     return value

@@ -11,9 +11,7 @@ from scmagnify_assets.describe import figure_metadata
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import Specs
 from scmagnify_core.dataset import Dataset
-from scmagnify_core.plots.peak_gene_links import plot_links
-from scmagnify_core.plots.prior import plot_candidates
-from scmagnify_core.plots.tf_binding import plot_hits
+from scmagnify_core.plots import plot_candidates, plot_hits, plot_links, plot_locus
 from scmagnify_core.prior import PriorNetwork, assemble_prior
 from scmagnify_core.prior.build import bind_motifs, find_evidence, link_regions
 from scmagnify_core.tables import tables_of
@@ -75,6 +73,15 @@ def tf_binding(
     if value.motifs.empty:
         context.add_output_metadata(metadata)
         return _nothing("tf_binding")
+    links = peak_gene_links["peak_gene_links"]
+    # As an example, the gene with most linked regions that have a hit.
+    is_bound = links["is_linked"].astype(bool) & links["peak"].isin(value.hits["peak"])
+    counts = links.loc[is_bound, "target"].value_counts()
+    locus = {}
+    if len(counts):
+        gene = str(counts[counts == counts.max()].index.min())
+        figure = plot_locus(gene, links, peak_gene_links["peaks"], value.hits, value.motifs)
+        locus = {"figure_locus": figure_metadata(figure)}
     context.add_output_metadata(
         {
             **metadata,
@@ -83,6 +90,7 @@ def tf_binding(
             "n_sources": int(value.motifs["source"].nunique()),
             "n_peaks": int(value.hits["peak"].nunique()),
             "figure": figure_metadata(plot_hits(value.hits, value.motifs)),
+            **locus,
         }
     )
     return {"tf_binding": value.hits, "motifs": value.motifs}

@@ -9,7 +9,7 @@ from scmagnify_assets.declare import asset
 from scmagnify_assets.describe import figure_metadata
 from scmagnify_assets.resources import Specs
 from scmagnify_core.network import MultiscaleNetwork
-from scmagnify_core.plots.regfactors import plot_regfactors
+from scmagnify_core.plots import plot_regfactors
 from scmagnify_core.regfactors import decompose
 
 

@@ -55,7 +55,7 @@ def plot_stability(edges: pd.DataFrame, agreement: pd.DataFrame) -> "Figure":
     most = float(edges["score"].max()) or 1.0
     left.plot([0, most], [0, most / 2], color="black", linewidth=0.8, linestyle=":", label="sd is half of the score")
     left.set_ylim(0, 1.35 * max(float(edges["score_sd"].max()), 1e-12))  # with room for the legend
-    left.legend(frameon=False, fontsize=TICK, loc="upper left", markerscale=2)
+    left.legend(frameon=False, fontsize=TICK, loc="upper right", markerscale=2)
 
     behind = (edges.loc[is_selected, "stability"] * n_seeds).round().astype(int)
     counts = behind.value_counts().reindex(range(n_seeds + 1), fill_value=0)
@@ -108,7 +108,7 @@ def plot_difference(
     both = edges_a[columns].merge(edges_b[columns], on=["source", "target"], suffixes=("_a", "_b"))
     both = both.sort_values(["source", "target"], ignore_index=True)
     a, b = fit(name_a), fit(name_b)
-    figure, (left, right) = new_figure(10.5, max(4.4, 1.4 + 0.17 * min(n_label, len(both))), 2)
+    figure, (left, right) = new_figure(10.5, max(4.4 if len(both) else 2.4, 1.4 + 0.17 * min(n_label, len(both))), 2)
     n_only = len(edges_a) - len(both), len(edges_b) - len(both)
     if both.empty:
         label(left, f"{a} against {b}")

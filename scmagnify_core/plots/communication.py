@@ -44,7 +44,7 @@ def plot_communication(tables: Mapping[str, pd.DataFrame], n_pairs: int = 15, n_
     tables
         Bodies of ``ligand_receptor`` and ``communication_scores``; either may be empty.
     """
-    figure, (left, right) = new_figure(12, max(4.2, 1.6 + 0.17 * max(n_pairs, n_cascades)), 2)
+    figure, (left, right) = new_figure(12, max(4.2, 2.3 + 0.17 * max(n_pairs, n_cascades)), 2)
     _draw_pairs(left, tables["ligand_receptor"], n_pairs)
     _draw_bars(right, tables["communication_scores"], n_cascades)
     return figure
@@ -81,9 +81,7 @@ def _draw_pairs(axis: "Axes", scores: pd.DataFrame, n_top: int) -> None:
 
 
 def _draw_bars(axis: "Axes", cascades: pd.DataFrame, n_top: int) -> None:
-    label(
-        axis, "Cascades: the TF rises after the receptor (orange) or falls", "score (rank product of the two parts)"
-    )
+    label(axis, "Cascades (orange: TF rises, blue: falls)", "score (rank product of the two parts)")
     if cascades.empty:
         say(axis, "no cascade found")
         return

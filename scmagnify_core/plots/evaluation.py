@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, fit, label, new_figure
+from scmagnify_core.plots.style import COLORS, fit, label, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,12 +32,16 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
         scores = scores[scores["variant"] == "canonical"]
     asked = scores["truth"].map(fit) + "\nprior edges " + scores["prior_edges"]
     wide = scores.assign(asked=asked).pivot(index="asked", columns="method", values="auprc_ratio")
-    order = [name for name in METHODS if name in wide]
+    order = [name for name in METHODS if name in wide] + sorted(set(scores["method"]) - set(METHODS))
     figure, (axis,) = new_figure(max(7.0, 2 + 1.3 * len(wide)), 3.6)
+    if wide.empty:
+        label(axis, "Recovery of the ground truth")
+        say(axis, "no ground truth is given")
+        return figure
     width = 0.8 / len(order)
     for number, method in enumerate(order):
         at = [place + (number - (len(order) - 1) / 2) * width for place in range(len(wide))]
-        axis.bar(at, wide[method], width, label=method, color=METHODS[method])
+        axis.bar(at, wide[method], width, label=method, color=METHODS.get(method, COLORS[2]))
     axis.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(wide)), wide.index, fontsize=7)
     label(axis, "Recovery of the ground truth", ylabel="AUPRC ratio to random")
@@ -48,7 +52,8 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
 def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":
     """Mean AUPRC ratio of each method with its 95 % interval over data sets, and each data set as a dot.
 
-    One panel per question; of the presets, the one with the most data sets. The line at 1 is a random ranking.
+    One panel per question; of the presets, the one with the most data sets. The line at 1 is a random ranking. The
+    interval of few data sets says little and runs off the panel.
 
     Parameters
     ----------
@@ -78,6 +83,7 @@ def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":
         axis.hlines(at, mean - half, mean + half, color=colors, linewidth=2, zorder=1)
         axis.scatter(mean, at, color=colors, edgecolor="black", linewidth=0.5, s=34, zorder=3)
         axis.axvline(1, color="black", linewidth=0.8, linestyle=":")
+        axis.set_xlim(0, 1.15 * max(1.0, max(single[question, method].max() for method in rows["method"])))
         ranks = [f"{method}  ({rank:.1f})" for method, rank in zip(rows["method"], rows["mean_rank"], strict=True)]
         axis.set_yticks(at, ranks, fontsize=8)
         axis.set_title(f"{ASKED[question]}, data sets: {rows['n_datasets'].max()}", fontsize=9)

@@ -91,13 +91,16 @@ def _draw_lags(axis: "Axes", selected: pd.DataFrame) -> None:
 def plot_lag_heatmap(multiscale_network: pd.DataFrame, n_top: int = 30) -> "Figure":
     """At which lags each TF acts: its magnitudes summed over targets, the earliest TF on top.
 
-    Rows are ordered by mean lag, which a dot marks. Shown are the TFs of largest sum over lags and targets.
+    Rows are ordered by mean lag, which a dot marks. Shown are the TFs of largest sum over lags and targets. Colours
+    follow the square root, because a few TFs have most of the targets.
 
     Parameters
     ----------
     multiscale_network
         Body of the ``multiscale_network`` table.
     """
+    from matplotlib.colors import PowerNorm
+
     sums = multiscale_network.assign(magnitude=multiscale_network["magnitude"].astype(np.float64))
     sums = sums.groupby(["source", "lag"], observed=True)["magnitude"].sum().unstack("lag").fillna(0.0).sort_index()
     lags = np.arange(1, int(multiscale_network["lag"].max()) + 1) if len(multiscale_network) else np.arange(0)
@@ -114,7 +117,7 @@ def plot_lag_heatmap(multiscale_network: pd.DataFrame, n_top: int = 30) -> "Figu
     order = np.argsort(mean, kind="stable")
     shown, mean = shown.iloc[order], mean[order]
     image = axis.imshow(
-        shown.to_numpy(), aspect="auto", cmap="Blues", vmin=0, interpolation="nearest",
+        shown.to_numpy(), aspect="auto", cmap="Blues", norm=PowerNorm(0.5, vmin=0), interpolation="nearest",
         extent=(0.5, len(lags) + 0.5, len(shown) - 0.5, -0.5),
     )  # fmt: skip
     axis.plot(mean, range(len(shown)), "o", color=COLORS[1], markeredgecolor="white", markersize=4)

@@ -156,7 +156,7 @@ def plot_locus(
         axis.set_xlim(left - margin, right + margin)
         axis.axvline(tss, color="black", linewidth=0.6, linestyle=":", zorder=0)
         axis.tick_params(labelbottom=False, bottom=False)
-    axes[-1].tick_params(labelbottom=True, bottom=True)
+    axes[-1].tick_params(labelbottom=True, bottom=True, labelsize=TICK)
     axes[-1].locator_params(axis="x", nbins=6)
     axes[-1].xaxis.set_major_formatter("{x:,.0f}")
     axes[-1].set_xlabel(f"position on {fit(str(near['chrom'].iloc[0]))} (bp)", fontsize=LABEL)

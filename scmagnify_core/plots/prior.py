@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, new_figure
+from scmagnify_core.plots.style import COLORS, TICK, fit, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,10 @@ def plot_candidates(prior: pd.DataFrame) -> "Figure":
         Body of the ``prior_network`` table.
     """
     figure, (left, middle, right) = new_figure(12, 3.4, 3)
+    if prior.empty:
+        for axis in (left, middle, right):
+            say(axis, "there is no candidate edge")
+        return figure
     per_target = prior.groupby("target").size()
     most = int(per_target.max())
     # Bins of whole numbers: one each, wider if there were more than 40.
@@ -42,7 +46,7 @@ def plot_candidates(prior: pd.DataFrame) -> "Figure":
     )  # fmt: skip
 
     per_source = prior.groupby("source").size().sort_values(ascending=False, kind="stable")
-    _draw_bars(middle, per_source.head(N_SOURCES))
+    _draw_bars(middle, per_source.head(N_SOURCES).rename(index=fit))
     middle.set(
         xlabel="candidate targets",
         title=f"TFs with most candidate targets ({min(N_SOURCES, len(per_source))} of {len(per_source):,})",
@@ -61,9 +65,10 @@ def plot_candidates(prior: pd.DataFrame) -> "Figure":
 
 def _draw_bars(axis: "Axes", counts: pd.Series) -> "BarContainer":
     """Bars from the top down; few are as thick as six would be."""
-    drawn = axis.barh(counts.index[::-1], counts[::-1], color=COLORS[0])
+    drawn = axis.barh(range(len(counts)), counts[::-1], color=COLORS[0])
+    axis.set_yticks(range(len(counts)), list(counts.index[::-1]))
     axis.margins(y=max(0.02, (6 - len(counts)) / (2 * len(counts))))
-    axis.tick_params(axis="y", labelsize=7)
+    axis.tick_params(axis="y", labelsize=TICK)
     axis.locator_params(axis="x", integer=True, nbins=5)
     axis.xaxis.set_major_formatter("{x:,.0f}")
     return drawn

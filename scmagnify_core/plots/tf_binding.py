@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from scmagnify_core.plots.style import COLORS, new_figure
+from scmagnify_core.plots.style import COLORS, fit, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,13 +41,14 @@ def _draw_counts(axis: "Axes", counts: Int[np.ndarray, " motifs"]) -> None:
     bins = _bins(counts)
     heights = [((counts >= low) & (counts < end)).sum() for low, end in bins]
     axis.bar(range(len(bins)), heights, color=COLORS[0], width=0.9)
-    axis.margins(x=max(0.02, (6 - len(bins)) / (2 * len(bins))))  # few bars are as wide as six would be
+    axis.margins(x=max(0.02, (6 - len(bins)) / (2 * max(1, len(bins)))))  # few bars are as wide as six would be
     names = [f"{low:,}" if low + 1 == end else f"{low:,}–{end - 1:,}" for low, end in bins]
     axis.set_xticks(range(len(bins)), names, fontsize=7, rotation=45, ha="right", rotation_mode="anchor")
     axis.locator_params(axis="y", integer=True)
+    middle = f", median {np.median(counts):,.0f}" if len(counts) else ""
     axis.set(
         xlabel="hits of a motif", ylabel="motifs",
-        title=f"{int((counts > 0).sum())} of {len(counts)} motifs have hits, median {np.median(counts):,.0f}",
+        title=f"{int((counts > 0).sum())} of {len(counts)} motifs have hits{middle}",
     )  # fmt: skip
 
 
@@ -68,11 +69,12 @@ def _bins(counts: Int[np.ndarray, " motifs"]) -> list[tuple[int, int]]:
 
 def _draw_largest(axis: "Axes", motifs: pd.DataFrame) -> None:
     top = motifs.sort_values("n_hits", ascending=False, kind="stable").head(N_MOTIFS)[::-1]
-    names = top["motif"].astype(str)
+    names = top["motif"].astype(str).map(fit)
     if "motif_name" in top:
-        names = top["motif_name"].astype(str) + " (" + names + ")"
-    axis.barh(names, top["n_hits"], color=COLORS[0])
-    axis.margins(y=max(0.02, (6 - len(top)) / (2 * len(top))))
+        names = top["motif_name"].astype(str).map(fit) + " (" + names + ")"
+    axis.barh(range(len(top)), top["n_hits"], color=COLORS[0])
+    axis.set_yticks(range(len(top)), names)
+    axis.margins(y=max(0.02, (6 - len(top)) / (2 * max(1, len(top)))))
     axis.tick_params(axis="y", labelsize=7)
     axis.locator_params(axis="x", integer=True, nbins=5)
     axis.xaxis.set_major_formatter("{x:,.0f}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, TICK, label, new_figure
+from scmagnify_core.plots.style import COLORS, TICK, label, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,5 +27,9 @@ def plot_history(histories: Mapping[int, pd.DataFrame]) -> "Figure":
         if history["validation_loss"].notna().any():
             axis.plot(history["epoch"], history["validation_loss"], color=color, alpha=alpha, linestyle="--")
     label(axis, f"Training loss of {len(histories)} seeds", "epoch", "loss (dashed: of held-out cells)")
-    axis.legend(frameon=False, fontsize=TICK)
+    if histories:
+        n_columns = -(-len(histories) // 12)
+        axis.legend(frameon=False, fontsize=TICK, ncols=n_columns, loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        say(axis, "no seed was trained")
     return figure

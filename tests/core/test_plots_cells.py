@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_hex, to_rgba
 
 from scmagnify_core import plots
 from scmagnify_core.errors import InputError
@@ -41,6 +41,16 @@ def activity_table(cells, names, column="source"):
         ],
         ignore_index=True,
     )
+
+
+def bars(axis):
+    """Widths of horizontal bars by their label."""
+    widths = [patch.get_width() for patch in axis.patches]
+    return dict(zip(labels(axis.get_yticklabels()), widths, strict=True))
+
+
+def colors(axis):
+    return [to_hex(patch.get_facecolor()).upper() for patch in axis.patches]
 
 
 def shuffled(frame):
@@ -174,6 +184,64 @@ def test_plot_trends_takes_other_columns(legible):
     table = activity_table(cells, ["g"], "gene").rename(columns={"activity": "expression"})
     figure = legible(plots.plot_trends(table, cells, ["g"], column="gene", value="expression"))
     assert figure.get_suptitle() == "Expression along pseudotime, mean and 95 % interval"
+
+
+# ---------------------------------------------------------------- heat map, RegFactors
+
+
+def regfactor_tables(n_factors, n_lags=3, n_names=10):
+    factors = pd.DataFrame(
+        {
+            "regfactor": [f"RF{i + 1}" for i in range(n_factors)],
+            "energy_share": np.linspace(0.5, 0.1, n_factors),
+            "link_share": 0.5,
+        }
+    )
+    rows = []
+    for i, name in enumerate(factors["regfactor"]):
+        rows += [(name, "lag", str(lag), 0.1 * lag + i) for lag in range(n_lags, 0, -1)]
+        rows += [
+            (name, mode, f"{mode}{j}", (-1) ** j * (j + 1)) for mode in ("source", "target") for j in range(n_names)
+        ]
+    return factors, pd.DataFrame(rows, columns=["regfactor", "mode", "name", "loading"])
+
+
+@pytest.mark.parametrize("n_factors", [1, 3, 8])
+def test_plot_regfactors_draws_lags_tfs_and_targets_of_each(legible, n_factors):
+    factors, loadings = regfactor_tables(n_factors)
+    axes = legible(plots.plot_regfactors(factors, loadings, n_top=4)).axes
+    assert len(axes) == 3 * min(6, n_factors)
+    for i in range(min(6, n_factors)):
+        lag, source, target = axes[3 * i : 3 * i + 3]
+        assert lag.get_title().startswith(f"RF{i + 1}: ")
+        assert labels(lag.get_xticklabels()) == ["1", "2", "3"]
+        assert [patch.get_height() for patch in lag.patches] == pytest.approx([0.1 + i, 0.2 + i, 0.3 + i])
+        assert bars(source) == {"source6": 7, "source7": -8, "source8": 9, "source9": -10}
+        assert list(bars(target)) == ["target6", "target7", "target8", "target9"]
+        assert colors(target) == [ACTIVATES, REPRESSES, ACTIVATES, REPRESSES]
+
+
+@pytest.mark.parametrize(("n_cells", "n_sources"), [(1, 1), (30, 2), (120, 40)])
+def test_plot_activity_draws_the_rows_of_largest_variance(legible, n_cells, n_sources):
+    cells = cells_table(n_cells)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        [
+            {"cell": cell, "source": f"T{i:02d}", "activity": i * rng.normal()}
+            for cell in cells["cell"]
+            for i in range(n_sources)
+        ]
+    )
+    axis = legible(plots.plot_activity(table, cells, "source", n_top=10)).axes[0]
+    n_rows = min(10, n_sources)
+    assert axis.images[0].get_array().shape == (n_rows, min(50, n_cells))
+    assert len(axis.get_yticklabels()) == n_rows
+    shown = axis.images[0].get_array()
+    peaks = shown.argmax(axis=1)
+    assert (np.diff(peaks) >= 0).all()
+    if n_cells == 30:  # one bin per cell: the image is the table
+        wide = table.pivot(index="source", columns="cell", values="activity")[cells.sort_values("pseudotime")["cell"]]
+        np.testing.assert_allclose(shown, wide.loc[labels(axis.get_yticklabels())])
 
 
 # ---------------------------------------------------------------- one RegFactor

@@ -36,6 +36,16 @@ def edges_table(n_sources=12, n_targets=20, n_seeds=3, seed=0, prefix=""):
     )  # fmt: skip
 
 
+def bars(axis):
+    """Widths of horizontal bars by their label."""
+    widths = [patch.get_width() for patch in axis.patches]
+    return dict(zip(labels(axis.get_yticklabels()), widths, strict=True))
+
+
+def colors(axis):
+    return [to_hex(patch.get_facecolor()).upper() for patch in axis.patches]
+
+
 def shuffled(frame):
     return frame.sample(frac=1, random_state=1)
 
@@ -133,6 +143,41 @@ def test_plot_ranking_sums_scores_and_counts_targets_by_sign(legible):
     assert left.get_title() == f"6 of {len(total)} TFs by summed score"
     top = selected[selected["source"] == names[-1]]
     assert labels(right.texts)[-1].strip() == f"{(top['signed_score'] > 0).mean():.0%} activate"
+
+
+def ranked_edges(n_edges):
+    score = np.linspace(1, 0.1, n_edges)
+    return pd.DataFrame(
+        {
+            "source": [f"T{i}" for i in range(n_edges)],
+            "target": "x",
+            "score": score,
+            "signed_score": score * np.where(np.arange(n_edges) % 2, -1, 1),
+            "score_sd": 0.01,
+            "lag": np.linspace(1, 5, n_edges),
+            "rank": np.arange(1, n_edges + 1),
+            "is_selected": np.arange(n_edges) < 30,
+        }
+    )
+
+
+@pytest.mark.parametrize("n_edges", [1, 40])
+def test_plot_network_draws_the_strongest_edges_and_the_lags_of_selected_ones(legible, n_edges):
+    edges = ranked_edges(n_edges)
+    left, right = legible(plots.plot_network(edges.sample(frac=1, random_state=0), n_top=20)).axes
+    shown = edges.head(20)[::-1]
+    expected = dict(zip(shown["source"] + " → " + shown["target"], shown["score"], strict=True))
+    assert bars(left) == pytest.approx(expected)
+    assert list(bars(left)) == list(expected)
+    assert colors(left) == [ACTIVATES if value >= 0 else REPRESSES for value in shown["signed_score"]]
+    assert sum(abs(patch.get_height()) for patch in right.patches) == edges["is_selected"].sum()
+    assert right.get_title() == f"Lags of {edges['is_selected'].sum()} selected edges"
+
+
+def test_plot_network_draws_a_network_without_selected_edges(legible):
+    right = legible(plots.plot_network(ranked_edges(5).assign(is_selected=False))).axes[1]
+    assert right.get_title() == "Lags of 0 selected edges"
+    assert sum(patch.get_height() for patch in right.patches) == 0
 
 
 # ---------------------------------------------------------------- one gene

@@ -1,4 +1,4 @@
-"""Cascades from ligand to target."""
+"""Pairs of ligand and receptor, and cascades from ligand to target."""
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,62 @@ def cascades_table(rows):
 def edges_table(rows):
     frame = pd.DataFrame(rows, columns=["source", "target", "signed_score", "is_selected"])
     return frame.assign(score=frame["signed_score"].abs())
+
+
+def labels(ticks):
+    return [tick.get_text() for tick in ticks]
+
+
+def bars(axis):
+    """Widths of horizontal bars by their label."""
+    widths = [patch.get_width() for patch in axis.patches]
+    return dict(zip(labels(axis.get_yticklabels()), widths, strict=True))
+
+
+def colors(axis):
+    return [to_hex(patch.get_facecolor()).upper() for patch in axis.patches]
+
+
+PAIRS = pd.DataFrame(
+    {
+        "sender": ["s1", "s1", "s2"], "receiver": ["r1", "r2", "r1"], "ligand": ["L1", "L1", "L2"],
+        "receptor": ["R1", "R1", "R2"], "score": [1.0, 2.0, 3.0], "padj": [0.01, 1.0, 0.0],
+    }
+)  # fmt: skip
+FEW_CASCADES = pd.DataFrame(
+    {
+        "sender": "s1", "receiver": ["r1", "r2", "r1"], "ligand": "L1", "receptor": "R1", "tf": ["A", "A", "B"],
+        "lag": [1, 1, 2], "receptor_tf_association": [0.5, 0.5, -0.5], "score": [0.4, 0.9, 0.6],
+        "padj": [0.5, 0.1, 0.2],
+    }
+)  # fmt: skip
+
+
+def test_plot_communication_draws_a_dot_per_pair_and_route_and_a_bar_per_cascade(legible):
+    left, right = legible(
+        plots.plot_communication({"ligand_receptor": PAIRS, "communication_scores": FEW_CASCADES})
+    ).axes[:2]
+    dots = left.collections[0]
+    x, y = labels(left.get_xticklabels()), labels(left.get_yticklabels())
+    at = {(x[int(i)], y[int(j)]) for i, j in np.asarray(dots.get_offsets())}
+    assert at == {("s1 → r1", "L1 → R1"), ("s1 → r2", "L1 → R1"), ("s2 → r1", "L2 → R2")}
+    assert sorted(dots.get_array()) == [1.0, 2.0, 3.0]
+    assert np.isfinite(dots.get_sizes()).all()  # a padj of 0 has a dot, too
+    assert bars(right) == {"L1 → R1 → A (lag 1)": 0.9, "L1 → R1 → B (lag 2)": 0.6}
+    assert sorted(colors(right)) == sorted([ACTIVATES, REPRESSES])
+
+
+@pytest.mark.parametrize("empty", ["ligand_receptor", "communication_scores", "both"])
+def test_plot_communication_says_which_part_is_empty(legible, empty):
+    tables = {"ligand_receptor": PAIRS.head(1), "communication_scores": FEW_CASCADES.head(1)}
+    said = {"ligand_receptor": "no ligand-receptor pair found", "communication_scores": "no cascade found"}
+    names = list(tables) if empty == "both" else [empty]
+    for name in names:
+        tables[name] = tables[name][:0]
+    figure = legible(plots.plot_communication(tables))
+    for axis, name in zip(figure.axes, said, strict=False):
+        texts = labels(axis.texts)
+        assert (said[name] in texts) == (name in names)
 
 
 CASCADES = cascades_table(
