@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from scmagnify_assets.home import Home
+    from scmagnify_assets.lakehouse import Lakehouse
 
 app = typer.Typer(
     name="scmagnify",
@@ -304,6 +305,60 @@ def sql(
 
 
 @app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Name of a data set that was run.")],
+    output: Annotated[
+        str, typer.Argument(help="File to write; its ending says as what. A folder (ending in /) gets every table.")
+    ],
+    format: Annotated[
+        str | None, typer.Option(help="What to write, for an OUTPUT whose ending does not say: h5mu, csv, ...")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a list of edges. decoupler: source, target, weight. celloracle: source, target, "
+            "coef_mean, coef_abs, p, -logp. scenic: TF, target, importance."
+        ),
+    ] = None,
+    selected: Annotated[
+        bool, typer.Option("--selected", help="Only edges that pass the network's threshold.")
+    ] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="Only so many edges, the strongest.")] = None,
+    max_padj: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only edges of at most this false discovery rate.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the results of a data set as a file that other tools read.
+
+    | OUTPUT | what it holds | read by |
+    |---|---|---|
+    | `.h5mu` | cells, genes, TF and RegFactor activities, network | mudata, muon, scanpy, decoupler |
+    | `.h5ad` | the same in one AnnData | scanpy, decoupler, anndata |
+    | `.graphml` | network with attributes of genes and edges | Cytoscape, Gephi, networkx, igraph |
+    | `.gexf` | the same | Gephi, networkx |
+    | `.csv` `.tsv` `.parquet` | list of edges | decoupler; `--layout`: CellOracle, SCENIC |
+    | `folder/` | every table as parquet, and `provenance.json` | pandas, polars, DuckDB, R |
+
+    By default all edges leave that the model keeps (`has_weight`), strongest first; weights are signed, negative
+    represses. A file appears only once it is whole.
+
+    Examples: `scmagnify export blood blood.h5mu`, `scmagnify export blood top.graphml --top 300`,
+    `scmagnify export blood net.csv --max-padj 0.05`, `scmagnify export blood adjacencies.tsv --layout scenic`,
+    `scmagnify export blood tables/`
+    """
+    from scmagnify_assets.export import Choice, export_results
+
+    lake = _lake()
+    with err.status(f"Writing {_escape(output)}"):
+        choice = Choice(selected, top, max_padj)
+        done = export_results(lake, name, output, format=format, layout=layout, choice=choice, force=force)
+    size = f"{done.size_bytes / 1e6:.1f} MB" if done.size_bytes >= 1e5 else f"{done.size_bytes / 1e3:.1f} kB"
+    out.print(f"[bold]{name}[/]: {_escape(done.holds)}, in {_escape(str(done.path))} ({size})", soft_wrap=True)
+    out.print(_escape(done.hint), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine by default.")] = "127.0.0.1",
@@ -453,6 +508,11 @@ def _program() -> str:
 
 
 def _query(query: str, parameters: Mapping[str, Any] | None = None) -> "pa.Table":
+    return _lake().sql(query, parameters)
+
+
+def _lake() -> "Lakehouse":
+    """The lake of this home, which must be there."""
     from scmagnify_assets.home import VARIABLE
     from scmagnify_assets.lakehouse import Lakehouse
     from scmagnify_core.errors import InputError
@@ -463,7 +523,7 @@ def _query(query: str, parameters: Mapping[str, Any] | None = None) -> "pa.Table
             f"'{home.root}'", "holds no results yet.",
             f"Try `scmagnify demo`, add a data set, or point {VARIABLE} at the folder of earlier results.",
         )  # fmt: skip
-    return Lakehouse(home.lake).sql(query, parameters)
+    return Lakehouse(home.lake)
 
 
 def _print(rows: "pa.Table", format: Format) -> None:
