@@ -8,7 +8,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +118,12 @@ def add(
     ] = None,
     peaks: Annotated[Path | None, typer.Option(help="BED file of peaks, to count the fragments in.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Ground truth: source, target[, sign, lag, kind].")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Network made elsewhere (CellOracle, SCENIC, ...), to compare: NAME=FILE; may be repeated."
+        ),
+    ] = None,
     time_key: Annotated[str | None, typer.Option(help="Column of obs with the pseudotime.")] = None,
     root: Annotated[
         str | None, typer.Option(help="Compute pseudotime from this barcode, cluster or column=value.")
@@ -146,10 +152,11 @@ def add(
     `scmagnify references`), or both.
 
     Examples: `scmagnify add blood.h5ad --name blood --prior collectri.parquet --time-key dpt_pseudotime`,
-    `scmagnify add marrow.h5mu --references hg38 --root HSC`
+    `scmagnify add marrow.h5mu --references hg38 --root HSC`,
+    `scmagnify add blood.h5ad --network celloracle=links.csv --network scenic=adjacencies.tsv`
 
     Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
-    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables
+    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables `[networks]`,
     `[gene_association]`, `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`,
     `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
     """
@@ -173,6 +180,7 @@ def add(
         "species": species, "cluster_key": cluster_key, "lineage_key": lineage_key, "lineages": lineage,
         "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
         "references": references, "curated": curated, "fragments": fragments, "peaks": peaks,
+        "networks": _named_paths(network or ()),
     }  # fmt: skip
     given = {
         key: str(value) if isinstance(value, Path) else list(map(str, value)) if isinstance(value, list) else value
@@ -424,6 +432,23 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def _named_paths(given: Sequence[str]) -> dict[str, str]:
+    """Paths by name, from arguments of the form NAME=FILE."""
+    from scmagnify_core.errors import InputError
+
+    paths: dict[str, str] = {}
+    for one in given:
+        name, _, path = one.partition("=")
+        if not name or not path:
+            raise InputError(
+                f"--network {one}", "is not of the form NAME=FILE.", "Say, --network celloracle=links.csv"
+            )
+        if name in paths:
+            raise InputError(f"--network {one}", f"gives '{name}' once more.", "Give each network its own name.")
+        paths[name] = path
+    return paths
+
+
 def _home() -> "Home":
     from scmagnify_assets.home import Home
 
@@ -475,7 +500,8 @@ def _summarize(name: str) -> None:
                    round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
                    round(lag_spearman, 2) AS lag_spearman
             FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed' AND variant = 'canonical'
-                AND method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
+                AND (method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
+                     OR method IN (SELECT method FROM imported_networks WHERE dataset = $name))
             ORDER BY truth, asked, auprc_ratio DESC""",
         {"name": name},
     )

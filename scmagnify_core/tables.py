@@ -486,10 +486,23 @@ _TABLES = (
         key=("sender", "receiver", "ligand", "receptor", "tf"),
     ),
     Table(
+        "imported_networks", "imported_networks", "Networks made elsewhere, to be compared with this one.",
+        (
+            DATASET,
+            Column("method", TEXT, "name that the data set's settings give the network"),
+            SOURCE, TARGET,
+            Column("weight", FLOAT64, "weight in the file; of an edge that it repeats, the largest in absolute value"),
+            Column("rank", INT32, "rank by absolute weight, 1 is the strongest"),
+            Column("is_candidate", FLAG, "a candidate edge of the data set's prior, too"),
+            MADE_BY,
+        ),
+        key=("method", "source", "target"),
+    ),
+    Table(
         "network_scores", "network_scores", "The network, baselines and controls against a ground truth.",
         (
             DATASET,
-            Column("method", TEXT, "scmagnify, or a baseline or control beside it"),
+            Column("method", TEXT, "scmagnify, an imported network, or a baseline or control beside it"),
             Column("truth", TEXT, "kind of ground truth"),
             Column("prior_edges", TEXT, "kept; removed from truth and universe; only: the universe is the prior"),
             Column("n_true", INT32, "true edges in the universe", "edges"),
@@ -524,7 +537,7 @@ _TABLES = (
             Column("preset", TEXT, "preset of the data sets"),
             Column("truth", TEXT, "kind of ground truth; all: the mean over the kinds of a data set counts once"),
             Column("prior_edges", TEXT, "kept; removed from truth and universe; only: the universe is the prior"),
-            Column("method", TEXT, "scmagnify, or a baseline or control beside it"),
+            Column("method", TEXT, "scmagnify, an imported network, or a baseline or control beside it"),
             Column("n_datasets", INT32, "data sets", "data sets"),
             Column("mean_rank", FLOAT64, "mean over data sets of the rank by AUPRC; 1 is best"),
             Column("auprc_ratio", FLOAT64, "mean AUPRC ratio"),
