@@ -363,7 +363,7 @@ def export(
         done = export_results(lake, name, output, format=format, layout=layout, choice=choice, force=force)
     size = f"{done.size_bytes / 1e6:.1f} MB" if done.size_bytes >= 1e5 else f"{done.size_bytes / 1e3:.1f} kB"
     out.print(f"[bold]{name}[/]: {_escape(done.holds)}, in {_escape(str(done.path))} ({size})", soft_wrap=True)
-    out.print(_escape(done.hint), highlight=False, soft_wrap=True)
+    out.print(f"In Python: {_escape(done.hint)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -67,7 +67,7 @@ HINTS: Mapping[Format, str] = {
     Format.csv: "import pandas; edges = pandas.read_csv({path!r})",
     Format.tsv: "import pandas; edges = pandas.read_csv({path!r}, sep='\\t')",
     Format.parquet: "import pandas; edges = pandas.read_parquet({path!r})",
-    Format.tables: "import pandas; edges = pandas.read_parquet({path!r} + '/edges.parquet')",
+    Format.tables: "import pandas; edges = pandas.read_parquet('{path}/edges.parquet')",
 }
 
 
@@ -91,7 +91,7 @@ class Exported:
 
     @property
     def hint(self) -> str:
-        """What to type to read it."""
+        """What to type in Python to read it."""
         return HINTS[self.format].format(path=str(self.path))
 
 
@@ -280,7 +280,7 @@ def _graph(lake: Lakehouse, name: str, choice: Choice) -> tuple[Write, str]:
     sources = snapshot.body("edges")["source"].unique()
     genes, loadings = snapshot.body("genes"), snapshot.body("regfactor_loadings")
     graph = exchange.to_graph(edges, sources, genes, loadings, snapshot.about())
-    return lambda path: exchange.write_graph(graph, path), f"{holds} between {graph.number_of_nodes():,} genes"
+    return lambda path: exchange.write_graph(graph, path), f"{holds}, between {graph.number_of_nodes():,} genes"
 
 
 def _object(lake: Lakehouse, name: str, kind: Format, choice: Choice) -> tuple[Write, str]:
@@ -307,8 +307,9 @@ def _edges(snapshot: Snapshot, choice: Choice) -> tuple[pd.DataFrame, str]:
     edges = snapshot.body("edges")
     chosen = exchange.choose_edges(edges, selected=choice.selected, top=choice.top, max_padj=choice.max_padj)
     n_kept = len(exchange.choose_edges(edges))
-    of = f" of the {n_kept:,} that the model keeps" if len(chosen) < n_kept else ""
-    return chosen, f"{len(chosen):,} edges{of}"
+    if len(chosen) == n_kept:
+        return chosen, f"all {n_kept:,} edges that the model keeps"
+    return chosen, f"{len(chosen):,} of the {n_kept:,} edges that the model keeps"
 
 
 def _export_tables(lake: Lakehouse, name: str, folder: Path, force: bool) -> Exported:

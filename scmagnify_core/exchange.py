@@ -30,7 +30,8 @@ Which results belong together, where they lie and how a file gets there whole is
 
 import json
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -186,7 +187,7 @@ def to_graph(
     factors = {} if loadings is None else _largest_loadings(loadings)
     out_degree, in_degree = (edges[end].value_counts().to_dict() for end in ("source", "target"))
     for gene in sorted({*edges["source"], *edges["target"]}):
-        about_gene = {
+        about_gene: dict[str, Any] = {
             "is_tf": gene in tfs,
             "out_degree": out_degree.get(gene, 0),
             "in_degree": in_degree.get(gene, 0),
@@ -268,14 +269,25 @@ def to_mudata(results: Results) -> "MuData":
     for name in SCORES:
         if (activity := _activity_modality(name, rna, results)) is not None:
             modalities[name] = activity
-    # Without pulling, which would put each column of obs there once more for every modality. TFs keep their names, as
-    # decoupler and plots have it, although they are genes of the RNA, too: mudata warns of that, and tells them apart.
-    with mudata.set_options(pull_on_update=False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="var_names are not unique")
+    with _joining():
         whole = mudata.MuData(modalities)
         whole.obs = rna.obs.copy()
         whole.uns |= _tables(results)
     return whole
+
+
+@contextmanager
+def _joining() -> Iterator[None]:
+    """How modalities are joined.
+
+    Without pulling, which would put each column of obs there once more for every modality. TFs keep their names, as
+    decoupler and plots have it, although they are genes of the RNA, too: mudata warns of that, and tells them apart.
+    """
+    import mudata
+
+    with mudata.set_options(pull_on_update=False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="var_names are not unique")
+        yield
 
 
 def write_object(value: "AnnData | MuData", path: Path) -> None:
@@ -285,7 +297,8 @@ def write_object(value: "AnnData | MuData", path: Path) -> None:
     if isinstance(value, anndata.AnnData):
         value.write_h5ad(path, compression="gzip")
     else:
-        value.write_h5mu(path, compression="gzip")
+        with _joining():
+            value.write_h5mu(path, compression="gzip")
 
 
 def size_of(value: "AnnData | MuData") -> int:
@@ -334,8 +347,9 @@ def _cells_by(name: str, column: str, cells: pd.Index, results: Results) -> pd.D
         return None
     key, order = ("source", None) if name == "tf_activity" else ("regfactor", _by_number)
     names = pd.Index(sorted(table[key].unique(), key=order), dtype=object)
-    values = np.full((len(cells), len(names)), np.nan, dtype=table[column].dtype)
-    values[cells.get_indexer(pd.Index(table["cell"])), names.get_indexer(table[key])] = table[column].to_numpy()
+    long = table[column].to_numpy()
+    values = np.full((len(cells), len(names)), np.nan, dtype=long.dtype)
+    values[cells.get_indexer(pd.Index(table["cell"])), names.get_indexer(pd.Index(table[key]))] = long
     return pd.DataFrame(values, index=cells, columns=names)
 
 

@@ -284,6 +284,8 @@ def test_write_object_comes_back_equal(tmp_path, suffix):
         rna = read["rna"]
         assert list(read.mod) == ["rna", "tf_activity", "regfactor_activity"]
         assert {"pseudotime", "cluster"} <= set(read.obs)
+        with mudata.set_options(pull_on_update=False):  # what mudata will do by itself from 0.4 on
+            assert list(mudata.read_h5mu(path).obs) == ["pseudotime", "cluster"]
         assert read[CELLS[:5]]["tf_activity"][:, "g1"].shape == (5, 1)  # although g1 is a gene of the RNA, too
         for name, key in (("tf_activity", "score_mlm"), ("regfactor_activity", "score_regfactor")):
             pd.testing.assert_frame_equal(read[name].to_df(), rna.obsm[key], check_names=False)

@@ -73,7 +73,7 @@ def test_h5mu_is_read_by_mudata_and_scanpy_plots_its_activities(shell, sql, tmp_
     said = shell.run("export", "small", tmp_path / "small.h5mu")
     (n_edges,) = sql("SELECT count(*) AS n FROM edges WHERE has_weight")
     assert f"300 cells, {len(sql('SELECT DISTINCT source FROM tf_activity'))} TF activities" in said
-    assert f"{int(n_edges['n']):,} edges" in said
+    assert f"all {n_edges['n']:,} edges that the model keeps" in said
     data = mudata.read_h5mu(tmp_path / "small.h5mu")
     assert list(data.mod) == ["rna", "atac", "tf_activity", "regfactor_activity"]
     assert len(data.uns["edges"]) == int(n_edges["n"])
@@ -115,7 +115,7 @@ def test_graphml_and_gexf_hold_the_edges_of_sql(shell, lake, sql, tmp_path):
 
     expected = {(row["source"], row["target"]): row for row in sql(EDGES)}
     said = shell.run("export", "small", tmp_path / "net.graphml")
-    assert f"{len(expected):,} edges between" in said
+    assert f"all {len(expected):,} edges that the model keeps, between " in said
     export_results(lake, "small", f"{tmp_path}/net.gexf")
     kinds = {"score": float, "signed_score": float, "lag": float, "padj": float, "rank": int, "is_selected": bool}
     for graph in (networkx.read_graphml(tmp_path / "net.graphml"), networkx.read_gexf(tmp_path / "net.gexf")):
@@ -136,7 +136,7 @@ def test_csv_goes_through_decoupler_and_comes_back_as_a_network(shell, lake, sql
 
     said = shell.run("export", "small", tmp_path / "net.csv", "--max-padj", "0.2")
     (n,) = sql("SELECT count(*) AS n FROM edges WHERE has_weight AND padj <= 0.2")
-    assert f"{n['n']} edges of the {len(sql(EDGES)):,} that the model keeps" in said
+    assert f"{n['n']} of the {len(sql(EDGES)):,} edges that the model keeps" in said
     net = pd.read_csv(tmp_path / "net.csv")
     rna = mudata.read_h5mu(simulated["data"])["rna"]
     decoupler.mt.ulm(rna, net, tmin=3)
