@@ -38,7 +38,7 @@ from scmagnify_assets.home import Home
 from scmagnify_assets.intake import complete, inspect
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_core.errors import InputError, ScmagnifyError, StorageError
-from scmagnify_core.specification import PATH_FIELDS, merge, parse_spec, read_spec_file
+from scmagnify_core.specification import merge, parse_spec, paths_in, read_spec_file
 
 DATA_SUFFIXES = (".h5ad", ".h5mu")
 DEFAULTS = "defaults"
@@ -128,10 +128,9 @@ class IncomingFolder:
     def _refuse_local_files(self, raw: Mapping[str, Any], folder: Path) -> None:
         """What came from elsewhere may name no file of this machine: whoever writes there could read all of it."""
         references = raw.get("references")
-        given = [raw[key] for key in PATH_FIELDS if key in raw]
-        given += list(references.values()) if isinstance(references, Mapping) else []
-        for path in [one for value in given for one in ([value] if isinstance(value, str) else value)]:
-            if not (folder / str(path)).resolve().is_relative_to(folder.resolve()):
+        given = paths_in(raw) + (list(map(str, references.values())) if isinstance(references, Mapping) else [])
+        for path in given:
+            if not (folder / path).resolve().is_relative_to(folder.resolve()):
                 raise InputError(
                     f"'{path}'", "lies outside the incoming folder.",
                     "Put it beside the data and name it by a relative path; genomes go into references.toml.",
@@ -152,11 +151,9 @@ class IncomingFolder:
         for name in tomls if only_settings else {*arrival.files, *tomls}:
             self._copy(name, folder)
         for toml in () if only_settings else [folder / name for name in tomls if (folder / name).is_file()]:
-            raw = read_spec_file(toml)
-            for key in PATH_FIELDS:
-                for path in [raw[key]] if isinstance(raw.get(key), str) else raw.get(key, ()):
-                    if Path(path).is_relative_to(folder):
-                        self._copy(str(Path(path).relative_to(folder)), folder)
+            for path in paths_in(read_spec_file(toml)):
+                if Path(path).is_relative_to(folder):
+                    self._copy(str(Path(path).relative_to(folder)), folder)
         return folder
 
     def _copy(self, name: str, folder: Path) -> None:

@@ -6,7 +6,7 @@ typing errors answer at once.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,6 +107,12 @@ def add(
     ] = None,
     peaks: Annotated[Path | None, typer.Option(help="BED file of peaks, to count the fragments in.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Ground truth: source, target[, sign, lag, kind].")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Network made elsewhere (CellOracle, SCENIC, ...), to compare: NAME=FILE; may be repeated."
+        ),
+    ] = None,
     time_key: Annotated[str | None, typer.Option(help="Column of obs with the pseudotime.")] = None,
     root: Annotated[
         str | None, typer.Option(help="Compute pseudotime from this barcode, cluster or column=value.")
@@ -135,10 +141,11 @@ def add(
     `scmagnify references`), or both.
 
     Examples: `scmagnify add blood.h5ad --name blood --prior collectri.parquet --time-key dpt_pseudotime`,
-    `scmagnify add marrow.h5mu --references hg38 --root HSC`
+    `scmagnify add marrow.h5mu --references hg38 --root HSC`,
+    `scmagnify add blood.h5ad --network celloracle=links.csv --network scenic=adjacencies.tsv`
 
     Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
-    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables
+    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables `[networks]`,
     `[gene_association]`, `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`,
     `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
     """
@@ -162,6 +169,7 @@ def add(
         "species": species, "cluster_key": cluster_key, "lineage_key": lineage_key, "lineages": lineage,
         "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
         "references": references, "curated": curated, "fragments": fragments, "peaks": peaks,
+        "networks": _named_paths(network or ()),
     }  # fmt: skip
     given = {
         key: str(value) if isinstance(value, Path) else list(map(str, value)) if isinstance(value, list) else value
@@ -307,6 +315,60 @@ def sql(
 
 
 @app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Name of a data set that was run.")],
+    output: Annotated[
+        str, typer.Argument(help="File to write; its ending says as what. A folder (ending in /) gets every table.")
+    ],
+    format: Annotated[
+        str | None, typer.Option(help="What to write, for an OUTPUT whose ending does not say: h5mu, csv, ...")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a list of edges. decoupler: source, target, weight. celloracle: source, target, "
+            "coef_mean, coef_abs, p, -logp. scenic: TF, target, importance."
+        ),
+    ] = None,
+    selected: Annotated[
+        bool, typer.Option("--selected", help="Only edges that pass the network's threshold.")
+    ] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="Only so many edges, the strongest.")] = None,
+    max_padj: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only edges of at most this false discovery rate.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the results of a data set as a file that other tools read.
+
+    | OUTPUT | what it holds | read by |
+    |---|---|---|
+    | `.h5mu` | cells, genes, TF and RegFactor activities, network | mudata, muon, scanpy, decoupler |
+    | `.h5ad` | the same in one AnnData | scanpy, decoupler, anndata |
+    | `.graphml` | network with attributes of genes and edges | Cytoscape, Gephi, networkx, igraph |
+    | `.gexf` | the same | Gephi, networkx |
+    | `.csv` `.tsv` `.parquet` | list of edges | decoupler; `--layout`: CellOracle, SCENIC |
+    | `folder/` | every table as parquet, and `provenance.json` | pandas, polars, DuckDB, R |
+
+    By default all edges leave that the model keeps (`has_weight`), strongest first; weights are signed, negative
+    represses. A file appears only once it is whole.
+
+    Examples: `scmagnify export blood blood.h5mu`, `scmagnify export blood top.graphml --top 300`,
+    `scmagnify export blood net.csv --max-padj 0.05`, `scmagnify export blood adjacencies.tsv --layout scenic`,
+    `scmagnify export blood tables/`
+    """
+    from scmagnify_assets.export import Choice, export_results
+
+    lake = _lake(_home())
+    with err.status(f"Writing {_escape(output)}"):
+        choice = Choice(selected, top, max_padj)
+        done = export_results(lake, name, output, format=format, layout=layout, choice=choice, force=force)
+    size = f"{done.size_bytes / 1e6:.1f} MB" if done.size_bytes >= 1e5 else f"{done.size_bytes / 1e3:.1f} kB"
+    out.print(f"[bold]{name}[/]: {_escape(done.holds)}, in {_escape(str(done.path))} ({size})", soft_wrap=True)
+    out.print(f"In Python: {_escape(done.hint)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine by default.")] = "127.0.0.1",
@@ -372,6 +434,23 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def _named_paths(given: Sequence[str]) -> dict[str, str]:
+    """Paths by name, from arguments of the form NAME=FILE."""
+    from scmagnify_core.errors import InputError
+
+    paths: dict[str, str] = {}
+    for one in given:
+        name, _, path = one.partition("=")
+        if not name or not path:
+            raise InputError(
+                f"--network {one}", "is not of the form NAME=FILE.", "Say, --network celloracle=links.csv"
+            )
+        if name in paths:
+            raise InputError(f"--network {one}", f"gives '{name}' once more.", "Give each network its own name.")
+        paths[name] = path
+    return paths
+
+
 def _home() -> "Home":
     from scmagnify_assets.home import Home
 
@@ -423,7 +502,8 @@ def _summarize(name: str) -> None:
                    round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
                    round(lag_spearman, 2) AS lag_spearman
             FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed' AND variant = 'canonical'
-                AND method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
+                AND (method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
+                     OR method IN (SELECT method FROM imported_networks WHERE dataset = $name))
             ORDER BY truth, asked, auprc_ratio DESC""",
         {"name": name},
     )

@@ -144,5 +144,6 @@ CODECS: Mapping[str, Codec] = {
         lambda stored: Activity(stored.table("regfactor_activity"), {}),
     ),
     "communication_scores": _frames("ligand_receptor", "receptor_tf", "communication_scores"),
+    "imported_networks": _frames("imported_networks"),
     "network_scores": _frames("network_scores"),
 }

@@ -42,6 +42,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     activity.tf_activity,
     activity.regfactor_activity,
     communication.communication_scores,
+    evaluation.imported_networks,
     evaluation.network_scores,
     evaluation.leaderboard,
 ]

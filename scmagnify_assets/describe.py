@@ -55,6 +55,7 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
         "receiver": [("dataset", "cluster")],
         "receptor_tf_association": [("tf_activity", "activity"), ("dataset", "pseudotime")],
     },
+    "imported_networks": {"is_candidate": [("prior_network", "source"), ("prior_network", "target")]},
     "network_scores": {name: [("multiscale_network", "magnitude")] for name in ("auprc", "auprc_ratio", "epr")},
     "leaderboard": {
         name: [("network_scores", origin)]

@@ -13,6 +13,7 @@ from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import check_name
 from scmagnify_core.dataset import Dataset, read_dataset
 from scmagnify_core.errors import PriorError
+from scmagnify_core.exchange import read_network
 from scmagnify_core.prior import assemble_prior, read_base_network
 from scmagnify_core.prior.base_network import read_table, rename_columns
 from scmagnify_core.prior.evidence import plan_evidence
@@ -82,6 +83,9 @@ def inspect(
             f"{coverage.n_edges:,} of {coverage.n_edges_given:,} edges of {imported.name} can be candidates: "
             f"{coverage.n_sources} TFs, {coverage.n_targets} targets, density {candidates.density:.1%}."
         )
+    for name, path in spec.networks.items():
+        _, notes = read_network(name, path, dataset.genes)
+        lines.append(f"{'; '.join(notes)}.")
     _read_side_tables(spec)
     lines.append(f"Candidate edges: {_evidence(spec, dataset, needs_evidence)}")
     return Inspection(dataset, tuple(lines))

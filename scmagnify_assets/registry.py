@@ -57,7 +57,7 @@ class Registration:
         """
         for setting in settings:
             key = setting.partition("=")[0].strip()
-            if key in ("name", "references", *PATH_FIELDS) or key.startswith("references."):
+            if key in ("name", "references", *PATH_FIELDS) or key.startswith(("references.", "networks.")):
                 raise InputError(
                     f"--set {setting}", "changes what the data set is, for one run only.",
                     f"Register it: scmagnify add ... --name {self.name} --replace, or under another name.",

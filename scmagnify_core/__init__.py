@@ -17,6 +17,7 @@ Contents, in the order the data flow:
 ``regfactors``      Tucker decomposition into lag, TF and target loadings
 ``activity``        TF and RegFactor activity per cell
 ``communication``   ligand -> receptor -> TF; ``lagged`` holds its lagged correlation and the null of that
+``exchange``        results out to other tools; networks made elsewhere in
 ``evaluation``      a network against a ground truth; ``leaderboard`` sets others beside it, over data sets
 ``plots``           tables in, figures out
 ``simulation``      data with a planted network, the embedded default; ``simulated_genome`` its sequence and motifs

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ Ranker = Callable[[], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Ranking:
-    """A method's ranked edges, and how long it took to rank them; NaN for the network, which is made elsewhere.
+    """A method's ranked edges, and how long it took to rank them; NaN for networks, which are made elsewhere.
 
     Peak memory is not told: methods share one process, whose peak is that of the hungriest.
     """
@@ -67,11 +68,16 @@ def read_truth(path: Path) -> pd.DataFrame:
 
 
 def rankings(
-    dataset: Dataset, prior: PriorNetwork, edges: pd.DataFrame, operators: DiffusionOperators | None = None
+    dataset: Dataset,
+    prior: PriorNetwork,
+    edges: pd.DataFrame,
+    operators: DiffusionOperators | None = None,
+    imported: Mapping[str, pd.DataFrame] = MappingProxyType({}),
 ) -> Iterator[Ranking | str]:
-    """The network, each baseline and each control; in place of one that is left out, a sentence that says why.
+    """The network, those made elsewhere, each baseline and each control.
 
-    Without ``operators`` there are no lags, hence no baselines on them.
+    In place of one that is left out, a sentence that says why. Without ``operators`` there are no lags, hence no
+    baselines on them.
     """
     candidates = prior.to_table()
     correlate = partial(correlation_network, dataset.rna.X, list(dataset.genes), candidates)
@@ -89,6 +95,8 @@ def rankings(
         inputs = operators.lagged, dataset.expression(prior.targets if is_possible else ()), prior
         rankers = {name: partial(method, *inputs) for name, method in BASELINES.items()} | rankers
     yield Ranking("scmagnify", edges, float("nan"))
+    for name, network in imported.items():
+        yield Ranking(name, network, float("nan"))
     for name, rank in rankers.items():
         if work.get(name, 0) > MOST_WORK:
             yield f"{name} was left out: it would take some {work[name]:.0e} multiplications, more than {MOST_WORK:.0e}"
@@ -109,8 +117,9 @@ def score_methods(
     truth: pd.DataFrame,
     operators: DiffusionOperators | None = None,
     preset: str | None = None,
+    imported: Mapping[str, pd.DataFrame] = MappingProxyType({}),
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Score the network, its baselines and its controls.
+    """Score the network, its baselines and its controls, and networks made elsewhere, by the same measure.
 
     Parameters
     ----------
@@ -118,6 +127,8 @@ def score_methods(
         For the baselines on lagged expression; without it they are left out.
     preset
         Name for the ``preset`` column.
+    imported
+        Networks made elsewhere, by name: ``source, target, score`` and optionally ``signed_score, lag``.
 
     Returns
     -------
@@ -132,7 +143,7 @@ def score_methods(
     frames: list[pd.DataFrame] = []
     notes: list[str] = []
     last = None
-    for ranking in rankings(dataset, prior, edges, operators):
+    for ranking in rankings(dataset, prior, edges, operators, imported):
         if isinstance(ranking, str):
             notes.append(ranking)
             continue

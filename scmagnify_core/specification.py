@@ -15,12 +15,13 @@ Presets
     reasons are beside each value below.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ByteSize, Field, ValidationError, model_validator
+from pydantic import BaseModel, ByteSize, Field, ValidationError, field_validator, model_validator
 
 from scmagnify_core.activity import ActivityConfig
 from scmagnify_core.association import AssociationConfig
@@ -28,6 +29,7 @@ from scmagnify_core.communication import CommunicationConfig
 from scmagnify_core.description import DataDescription
 from scmagnify_core.diffusion import DiffusionConfig
 from scmagnify_core.errors import InputError, shorten
+from scmagnify_core.methods import NAMES as OWN_METHODS
 from scmagnify_core.methods.granger.config import GrangerConfig
 from scmagnify_core.network import NetworkConfig
 from scmagnify_core.prior.evidence import PriorConfig
@@ -83,9 +85,13 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "tf_activity": ("activity",),
     "regfactor_activity": ("activity",),
     "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
+    "imported_networks": ("networks",),
     "network_scores": ("truth",),
 }
-PATH_FIELDS = ("file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf")
+PATH_FIELDS = (
+    "file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf", "networks",
+)  # fmt: skip
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,63}")
 MAX_SEEDS = 10
 
 
@@ -98,6 +104,10 @@ class DatasetSpec(DataDescription):
     )
     curated: Path | None = Field(
         None, description="Edges that are candidates whatever other evidence says: source, target[, weight]."
+    )
+    networks: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Networks made elsewhere, by name, to be compared with this one: source, target[, weight].",
     )
     memory_budget: ByteSize | None = Field(
         None,
@@ -128,6 +138,16 @@ class DatasetSpec(DataDescription):
             return raw
         preset = PRESETS.get(str(raw.get("preset", "recommended")), {})
         return merge(preset, raw)
+
+    @field_validator("networks")
+    @classmethod
+    def _of_other_names(cls, value: dict[str, Path]) -> dict[str, Path]:
+        for name in value:
+            if name.lower() in OWN_METHODS:
+                raise ValueError(f"'{name}' is a method of this product's own: give the network another name")
+            if not NETWORK_NAME.fullmatch(name):
+                raise ValueError(f"a name may hold letters, digits, ' ', '_', '.', '+' and '-', not {name!r}")
+        return value
 
     @model_validator(mode="after")
     def _of_one_species(self) -> "DatasetSpec":
@@ -188,9 +208,21 @@ def absolute_paths(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
             result[key] = str((base / given).resolve())
         elif isinstance(given, list | tuple):
             result[key] = [str((base / one).resolve()) for one in given]
+        elif isinstance(given, Mapping):
+            result[key] = {name: str((base / str(one)).resolve()) for name, one in given.items()}
     if isinstance(references := raw.get("references"), Mapping):
         result["references"] = absolute_references(references, base)
     return result
+
+
+def paths_in(raw: Mapping[str, Any]) -> list[str]:
+    """Every path that raw settings give, but for those of references, as it stands there."""
+    paths: list[str] = []
+    for key in PATH_FIELDS:
+        given = raw.get(key)
+        many = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else [given]
+        paths += [str(one) for one in many if one is not None]
+    return paths
 
 
 def resolve_references(raw: Mapping[str, Any], declared: Path) -> dict[str, Any]:
@@ -210,6 +242,9 @@ def named_files(spec: DatasetSpec) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for key in PATH_FIELDS:
         value = getattr(spec, key)
+        if isinstance(value, Mapping):
+            files |= {f"{key}.{name}": path for name, path in value.items()}
+            continue
         many = value if isinstance(value, tuple) else () if value is None else (value,)
         files |= {key if number == 1 else f"{key}.{number}": path for number, path in enumerate(many, start=1)}
     for key, path in spec.references or References():

@@ -1,4 +1,4 @@
-"""The network beside baselines and controls: of one data set that names a ground truth, and over all of them."""
+"""The network beside others: networks made elsewhere, baselines and controls; of one data set, and over all of them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,11 +15,43 @@ from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core import leaderboard as over_datasets
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
+from scmagnify_core.exchange import as_ranking, read_network
 from scmagnify_core.leaderboard import read_truth, score_methods
 from scmagnify_core.network import MultiscaleNetwork
 from scmagnify_core.plots import plot_leaderboard, plot_scores
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
+
+
+@asset(group="evaluation")
+def imported_networks(
+    context: dg.AssetExecutionContext, dataset: Dataset, prior_network: PriorNetwork, specs: Specs
+) -> Mapping[str, pd.DataFrame]:
+    """Networks that other tools made of this data set, ranked, as far as they are between measured genes."""
+    columns = [column.name for column in TABLES["imported_networks"].body]
+    given = specs.get(context.partition_key).networks
+    if not given:
+        context.add_output_metadata({"networks": "none given: add --network NAME=FILE, or [networks] in the TOML"})
+        return {"imported_networks": pd.DataFrame(columns=columns)}
+    candidates = pd.MultiIndex.from_frame(prior_network.to_table()[["source", "target"]])
+    frames, notes = [], []
+    for name, path in given.items():
+        edges, said = read_network(name, path, dataset.genes)
+        is_candidate = pd.MultiIndex.from_frame(edges[["source", "target"]]).isin(candidates)
+        frames.append(edges.assign(method=name, is_candidate=is_candidate))
+        notes += [*said, f"{int(is_candidate.sum()):,} of them are candidates here, which has {len(candidates):,}"]
+    for note in notes:
+        context.log.info(note)
+    table = pd.concat(frames, ignore_index=True)[columns]
+    top = table[table["rank"] <= 5]
+    context.add_output_metadata(
+        {
+            **{f"n_edges/{name}": int(n) for name, n in table["method"].value_counts().items()},
+            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes)),
+            "top_edges": table_preview(top[["method", "source", "target", "weight", "is_candidate"]]),
+        }
+    )
+    return {"imported_networks": table}
 
 
 @asset(group="evaluation")
@@ -29,17 +61,20 @@ def network_scores(
     prior_network: PriorNetwork,
     diffusion_operators: DiffusionOperators,
     multiscale_network: MultiscaleNetwork,
+    imported_networks: Mapping[str, pd.DataFrame],
     specs: Specs,
 ) -> Mapping[str, pd.DataFrame]:
-    """AUPRC, early precision, signs and lags of the network beside baselines and controls."""
+    """AUPRC, early precision, signs and lags of the network beside imported ones, baselines and controls."""
     spec = specs.get(context.partition_key)
     path = spec.truth
     if path is None:
         context.add_output_metadata({"truth": "none given: set truth in the data set's TOML, or add --truth FILE"})
         return {"network_scores": pd.DataFrame(columns=[column.name for column in TABLES["network_scores"].body])}
+    others = imported_networks["imported_networks"].groupby("method")
     scores, notes = score_methods(
-        dataset, prior_network, multiscale_network.edges, read_truth(path), diffusion_operators, spec.preset
-    )
+        dataset, prior_network, multiscale_network.edges, read_truth(path), diffusion_operators, spec.preset,
+        {str(name): as_ranking(edges) for name, edges in others},
+    )  # fmt: skip
     for note in notes:
         context.log.info(note)
     columns = [

@@ -1,5 +1,6 @@
-"""The network, baselines and controls against a ground truth: of one data set, and over all."""
+"""The network, others, baselines and controls against a ground truth: of one data set, and over all."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ METHODS = {
     "correlation": "#3D3D3D", "spearman": "#6E6E6E", "prior": "#9A9A9A", "shuffled_prior": "#BDBDBD",
     "random": "#DADADA",
 }  # fmt: skip
+# Networks made elsewhere, in the order of their names, beside that and beside each other.
+IMPORTED = (COLORS[2], COLORS[3], COLORS[4], "#8C6BB1")
 ASKED = {"only": "Order of the candidates", "kept": "Whole truth"}
 
 
@@ -32,7 +35,8 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
         scores = scores[scores["variant"] == "canonical"]
     asked = scores["truth"].map(fit) + "\nprior edges " + scores["prior_edges"]
     wide = scores.assign(asked=asked).pivot(index="asked", columns="method", values="auprc_ratio")
-    order = [name for name in METHODS if name in wide] + sorted(set(scores["method"]) - set(METHODS))
+    colors = _colors(wide.columns)
+    order = [name for name in colors if name in wide]
     figure, (axis,) = new_figure(max(7.0, 2 + 1.3 * len(wide)), 3.6)
     if wide.empty:
         label(axis, "Recovery of the ground truth")
@@ -41,12 +45,19 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
     width = 0.8 / len(order)
     for number, method in enumerate(order):
         at = [place + (number - (len(order) - 1) / 2) * width for place in range(len(wide))]
-        axis.bar(at, wide[method], width, label=method, color=METHODS.get(method, COLORS[2]))
+        axis.bar(at, wide[method], width, label=method, color=colors[method])
     axis.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(wide)), wide.index, fontsize=7)
     label(axis, "Recovery of the ground truth", ylabel="AUPRC ratio to random")
     axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _colors(methods: Iterable[str]) -> dict[str, str]:
+    """Colour of each method in the order of the legend: the network, those made elsewhere, baselines, controls."""
+    imported = sorted(set(methods) - set(METHODS))
+    others = {name: IMPORTED[number % len(IMPORTED)] for number, name in enumerate(imported)}
+    return {"scmagnify": METHODS["scmagnify"], **others, **METHODS}
 
 
 def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":
@@ -79,7 +90,8 @@ def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":
             axis.plot(values, np.full(len(values), place), "o", color="#B0B0B0", markersize=3.5, zorder=2)
         mean = rows["auprc_ratio"].to_numpy()
         half = rows["auprc_ratio_high"].to_numpy(dtype=float) - mean
-        colors = [METHODS.get(method, "black") for method in rows["method"]]
+        of_method = _colors(board["method"])
+        colors = [of_method[method] for method in rows["method"]]
         axis.hlines(at, mean - half, mean + half, color=colors, linewidth=2, zorder=1)
         axis.scatter(mean, at, color=colors, edgecolor="black", linewidth=0.5, s=34, zorder=3)
         axis.axvline(1, color="black", linewidth=0.8, linestyle=":")

@@ -123,7 +123,7 @@ def assemble_prior(
     eligible = set(names[genes["is_eligible"]])
     measured = evidence["source"].isin(names) & evidence["target"].isin(names)
     if not measured.any():
-        raise _no_overlap(evidence, names)
+        raise PriorError("prior", *no_overlap(evidence, names))
     is_self = evidence["source"] == evidence["target"]
     source_fits = evidence["source"].isin(eligible)
     sources = set(evidence.loc[source_fits, "source"])
@@ -156,33 +156,32 @@ def assemble_prior(
     return prior, coverage
 
 
-def _no_overlap(evidence: pd.DataFrame, genes: pd.Index) -> PriorError:
-    """Say why not one edge fits: the three causes that people meet, then the plain fact."""
-    in_prior = pd.Index(evidence["source"]).union(evidence["target"])
-    examples = f"The data set has {shorten(genes, 3)}, the prior {shorten(in_prior, 3)}."
+def no_overlap(edges: pd.DataFrame, genes: pd.Index, what: str = "prior") -> tuple[str, str]:
+    """Say why not one edge of a prior or network fits, and the remedy: three causes that people meet, or the fact."""
+    named = pd.Index(edges["source"]).union(edges["target"])
+    examples = f"The data set has {shorten(genes, 3)}, the {what} {shorten(named, 3)}."
     data_is_ensembl = genes.str.match(r"ENS[A-Z]*G\d{6,}").mean() > 0.5
-    prior_is_ensembl = in_prior.str.match(r"ENS[A-Z]*G\d{6,}").mean() > 0.5
-    if data_is_ensembl != prior_is_ensembl:
+    named_is_ensembl = named.str.match(r"ENS[A-Z]*G\d{6,}").mean() > 0.5
+    if data_is_ensembl != named_is_ensembl:
         which = (
-            "gene names are Ensembl ids and the prior uses symbols",
+            f"gene names are Ensembl ids and the {what} uses symbols",
             "Set gene_key to the column of var with symbols",
         )
-        if prior_is_ensembl:
-            which = ("prior uses Ensembl ids and the gene names are symbols", "Translate the prior to symbols")
-        return PriorError("prior", f"shares no edge with the data: the {which[0]}. {examples}", f"{which[1]}.")
-    exact = genes.intersection(in_prior)
-    shared = set(genes.str.upper()) & set(in_prior.str.upper())
+        if named_is_ensembl:
+            which = (f"{what} uses Ensembl ids and the gene names are symbols", f"Translate the {what} to symbols")
+        return f"shares no edge with the data: the {which[0]}. {examples}", f"{which[1]}."
+    exact = genes.intersection(named)
+    shared = set(genes.str.upper()) & set(named.str.upper())
     if len(shared) > 2 * len(exact):
-        return PriorError(
-            "prior", f"shares no edge with the data, yet {len(shared)} names agree but for case. {examples}",
+        return (
+            f"shares no edge with the data, yet {len(shared)} names agree but for case. {examples}",
             "It is probably for another species (human symbols are upper case, mouse ones are not): "
-            "give a prior for this species, or translate it through orthologs.",
-        )  # fmt: skip
+            f"give a {what} for this species, or translate it through orthologs.",
+        )
     if len(exact):
-        return PriorError(
-            "prior", f"shares no edge with the data: it names {len(exact)} of the {len(genes)} genes, but no edge "
-            f"has both its ends among them. {examples}", "Give a prior, or a data set, with more genes.",
-        )  # fmt: skip
-    return PriorError(
-        "prior", f"shares no edge with the data. {examples}", "Give a prior for this species and naming."
-    )
+        return (
+            f"shares no edge with the data: it names {len(exact)} of the {len(genes)} genes, but no edge has both its "
+            f"ends among them. {examples}",
+            f"Give a {what}, or a data set, with more genes.",
+        )
+    return f"shares no edge with the data. {examples}", f"Give a {what} for this species and naming."

@@ -9,11 +9,12 @@ import pandas as pd
 
 from scmagnify_core.errors import InputError, MissingColumnError
 
-# Column names in use for the same thing, lower case: decoupler, CellOracle, SCENIC, BEELINE, GRNBoost2, scMagnify.
+# Column names in use for the same thing, lower case: decoupler, CellOracle, SCENIC, BEELINE, GRNBoost2, scMagnify. The
+# first one that is there counts.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "source": ("source", "tf", "regulator", "gene1", "source_genesymbol", "from"),
     "target": ("target", "target_gene", "targetgene", "gene", "gene2", "target_genesymbol", "tg", "to"),
-    "weight": ("weight", "score", "importance", "mor"),
+    "weight": ("weight", "score", "importance", "mor", "coef_mean", "edgeweight"),
     "ligand": ("ligand", "ligand_complex"),
     "receptor": ("receptor", "receptor_complex"),
     "tf": ("tf", "source", "target", "gene"),
@@ -83,6 +84,28 @@ def read_base_network(path: Path) -> pd.DataFrame:
     InputError
         The file is unreadable or empty; a column is missing; a weight is not a finite number; no row names an edge.
     """
+    edges = read_edges(path)
+    edges = edges.iloc[np.argsort(-edges["weight"].abs().to_numpy(), kind="stable")]
+    merged = edges.groupby(["source", "target"], sort=True).agg(
+        weight=("weight", "first"),
+        origin=("origin", lambda values: ",".join(sorted(set(",".join(values).split(","))))),
+    )
+    return merged.reset_index().assign(evidence="imported")[["source", "target", "weight", "evidence", "origin"]]
+
+
+def read_edges(path: Path) -> pd.DataFrame:
+    """Read the edges of a network as they are, repeats included.
+
+    Returns
+    -------
+    Frame with ``source``, ``target``, ``weight`` (1 where the file gives none) and ``origin``, as `read_base_network`
+    has them; rows without a name are left out.
+
+    Raises
+    ------
+    InputError
+        As `read_base_network`.
+    """
     where = f"'{path.name}'"
     frame = rename_columns(read_table(path), ("source", "target"), where)
     lower = {str(column).lower(): column for column in frame.columns}
@@ -108,10 +131,4 @@ def read_base_network(path: Path) -> pd.DataFrame:
     ).dropna()
     if edges.empty:
         raise InputError(where, "names no edge.", "Fill its source and target columns.")
-    edges = edges.astype({"source": str, "target": str})
-    edges = edges.iloc[np.argsort(-edges["weight"].abs().to_numpy(), kind="stable")]
-    merged = edges.groupby(["source", "target"], sort=True).agg(
-        weight=("weight", "first"),
-        origin=("origin", lambda values: ",".join(sorted(set(",".join(values).split(","))))),
-    )
-    return merged.reset_index().assign(evidence="imported")[["source", "target", "weight", "evidence", "origin"]]
+    return edges.astype({"source": str, "target": str})

@@ -458,7 +458,7 @@ def test_receive_copies_a_remote_arrival_with_the_files_it_names(
     suffix = simulated["data"].suffix
     remote.put_file(str(simulated["data"]), f"/bucket/incoming/blood{suffix}")
     remote.put_file(str(simulated["prior"]), "/bucket/incoming/priors/base.parquet")
-    toml = {"prior": "priors/base.parquet", "seeds": 1}
+    toml = {"prior": "priors/base.parquet", "networks": {"mine": "priors/base.parquet"}, "seeds": 1}
     remote.pipe_file("/bucket/incoming/blood.toml", tomli_w.dumps(toml).encode())
     watch.tick()
     assert watch.tick() == ["blood"]
@@ -467,6 +467,7 @@ def test_receive_copies_a_remote_arrival_with_the_files_it_names(
     (folder,) = (watch.home.received / "blood").iterdir()
     assert raw["file"] == str(folder / f"blood{suffix}")
     assert (folder / "priors" / "base.parquet").read_bytes() == simulated["prior"].read_bytes()
+    assert raw["networks"] == {"mine": str(folder / "priors" / "base.parquet")}
 
 
 def test_receive_copies_nothing_from_outside_a_remote_folder(watch: Watch, remote: Any) -> None:
@@ -479,8 +480,12 @@ def test_receive_copies_nothing_from_outside_a_remote_folder(watch: Watch, remot
 
 
 @pytest.mark.parametrize(
-    "toml", ['truth = "/etc/passwd"', 'file = "../../lake/x.h5ad"', 'references = {genome = "/g"}']
-)
+    "toml",
+    [
+        'truth = "/etc/passwd"', 'file = "../../lake/x.h5ad"', 'references = {genome = "/g"}',
+        'networks = {mine = "/etc/passwd"}',
+    ],
+)  # fmt: skip
 def test_a_remote_toml_may_not_name_files_of_this_machine(watch: Watch, remote: Any, toml: str) -> None:
     remote.pipe_file("/bucket/incoming/blood.h5mu" if "file" not in toml else "/bucket/incoming/other.h5mu", b"1")
     remote.pipe_file("/bucket/incoming/blood.toml", toml.encode())

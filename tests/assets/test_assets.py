@@ -12,7 +12,7 @@ from scmagnify_assets.assets.association import gene_association
 from scmagnify_assets.assets.communication import communication_scores
 from scmagnify_assets.assets.dataset import dataset
 from scmagnify_assets.assets.diffusion import diffusion_operators
-from scmagnify_assets.assets.evaluation import leaderboard, network_scores
+from scmagnify_assets.assets.evaluation import imported_networks, leaderboard, network_scores
 from scmagnify_assets.assets.model import trained_model
 from scmagnify_assets.assets.network import multiscale_network, seed_network
 from scmagnify_assets.assets.prior import peak_gene_links, prior_network, tf_binding
@@ -32,7 +32,8 @@ from scmagnify_core.tables import STAMPED, TABLES, tables_of
 
 @pytest.fixture
 def specs(home, raw_settings):
-    registry.register(Lakehouse(home.lake), raw_settings | {"seeds": 1})
+    others = {"networks": {"elsewhere": raw_settings["prior"]}}
+    registry.register(Lakehouse(home.lake), raw_settings | others | {"seeds": 1})
     return Specs(lake=LakeResource(root=str(home.lake)))
 
 
@@ -118,11 +119,13 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     through_storage("regfactor_activity", regfactor_activity(context(), again, factors, specs=specs), tmp_path)
     links = communication_scores(context(), again, activities, specs=specs)
     assert not through_storage("communication_scores", links, tmp_path)["ligand_receptor"].empty
-    scores = network_scores(context(), again, prior, stored, restored, specs=specs)
+    others = through_storage("imported_networks", imported_networks(context(), again, prior, specs=specs), tmp_path)
+    assert others["imported_networks"]["is_candidate"].all()
+    scores = network_scores(context(), again, prior, stored, restored, others, specs=specs)
     found = through_storage("network_scores", scores, tmp_path)["network_scores"]
     assert set(found["method"]) == {
         "scmagnify", "lagged_correlation", "ridge", "group_lasso", "boosted_trees", "correlation", "spearman", "prior",
-        "shuffled_prior", "random",
+        "shuffled_prior", "random", "elsewhere",
     }  # fmt: skip
     assert set(found["preset"]) == {"recommended"}
 
@@ -218,7 +221,8 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
     activity = Activity(pd.DataFrame(columns=["cell", "source", "activity", "pvalue", "padj"]), {})
     for name, value in (
         ("communication_scores", communication_scores(context("plain"), data, activity, specs=specs)),
-        ("network_scores", network_scores(context("plain"), data, prior, none, aggregate, specs=specs)),
+        ("imported_networks", (others := imported_networks(context("plain"), data, prior, specs=specs))),
+        ("network_scores", network_scores(context("plain"), data, prior, none, aggregate, others, specs=specs)),
         ("peak_gene_links", (links := peak_gene_links(context("plain"), data, specs=specs))),
         ("tf_binding", tf_binding(context("plain"), data, links, specs=specs)),
     ):

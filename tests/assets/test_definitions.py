@@ -32,7 +32,8 @@ DEPENDENCIES = {
     "tf_activity": {"dataset", "multiscale_network"},
     "regfactor_activity": {"dataset", "regfactors"},
     "communication_scores": {"dataset", "tf_activity"},
-    "network_scores": {"dataset", "prior_network", "diffusion_operators", "multiscale_network"},
+    "imported_networks": {"dataset", "prior_network"},
+    "network_scores": {"dataset", "prior_network", "diffusion_operators", "multiscale_network", "imported_networks"},
     "leaderboard": {"network_scores"},
 }
 

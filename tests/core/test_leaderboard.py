@@ -13,6 +13,7 @@ from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import InputError, MissingColumnError
 from scmagnify_core.evaluation import score_network
 from scmagnify_core.leaderboard import Ranking, leaderboard, rankings, read_truth, score_methods
+from scmagnify_core.methods import NAMES
 from scmagnify_core.methods.baselines import BASELINES
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
@@ -83,6 +84,34 @@ def test_score_methods_asks_every_question_of_every_method():
         method: method != "scmagnify" for method in [*METHODS, *BASELINES]
     }
     assert not [note for note in notes if "left out" in note]
+
+
+def test_own_methods_are_those_that_are_scored():
+    dataset, prior, truth = planted()
+    found = rankings(dataset, prior, network_of(prior, truth), operators_of(dataset, prior))
+    assert {ranking.method for ranking in found} == set(NAMES)
+
+
+def test_score_methods_asks_an_imported_network_the_same_questions():
+    dataset, prior, truth = planted()
+    edges, beyond = (
+        network_of(prior, truth),
+        truth[["source", "target"]].assign(score=1.0, signed_score=truth["sign"]),
+    )
+    scores, _ = score_methods(dataset, prior, edges, truth, imported={"elsewhere": beyond, "none": beyond.iloc[:0]})
+    own = scores[scores["method"] == "scmagnify"].reset_index(drop=True)
+    for name in ("elsewhere", "none"):
+        other = scores[scores["method"] == name].reset_index(drop=True)
+        same = ["truth", "prior_edges", "variant", "n_true", "n_universe", "density"]
+        pd.testing.assert_frame_equal(other[same], own[same])
+    # It is not bound to the prior: it finds the edge that is not in it, too.
+    for asked in ("kept", "removed", "only"):
+        assert row_of(scores, "elsewhere", asked)["auprc"] == pytest.approx(1.0)
+        assert row_of(scores, "none", asked)["auprc_ratio"] == pytest.approx(1.0)
+    assert row_of(scores, "elsewhere", "kept")["sign_accuracy"] == 1
+    without, _ = score_methods(dataset, prior, edges, truth)
+    rest = scores[~scores["method"].isin(["elsewhere", "none"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest.drop(columns="runtime_s"), without.drop(columns="runtime_s"))
 
 
 def test_score_methods_equals_scoring_each_ranking_alone():

@@ -253,6 +253,15 @@ def test_plot_scores_draws_a_bar_per_method_and_question(legible, methods):
     assert all(end <= start + 1e-9 for (_, end), (start, _) in itertools.pairwise(spans))
 
 
+def test_plot_scores_sets_networks_made_elsewhere_beside_ours_in_colours_of_their_own(legible):
+    names = ["random", "celloracle", "scmagnify", "SCENIC+", "ridge"]
+    rows = pd.DataFrame({"method": names, "truth": "chip", "prior_edges": "kept", "auprc_ratio": 2.0})
+    (axis,) = legible(plot_scores(rows)).axes
+    shown = [bar.get_label() for bar in axis.containers]
+    assert shown == ["scmagnify", "SCENIC+", "celloracle", "ridge", "random"]
+    assert len({bar[0].get_facecolor() for bar in axis.containers}) == len(names)
+
+
 def test_plot_scores_leaves_a_gap_where_a_method_has_no_score(legible):
     rows = pd.DataFrame(
         {

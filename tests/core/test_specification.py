@@ -9,6 +9,7 @@ from scmagnify_core.specification import (
     named_files,
     override,
     parse_spec,
+    paths_in,
     read_spec_file,
     resolve_references,
 )
@@ -77,20 +78,39 @@ def test_broken_toml_says_where(tmp_path):
 def test_named_files_lists_every_file_by_the_key_that_names_it(tmp_path):
     raw = {
         "name": "x", "file": "x.h5mu", "prior": ["a.csv", "b.csv"], "curated": "mine.csv",
+        "networks": {"SCENIC+": "s.tsv", "celloracle": "/abs/links.csv"},
         "references": {"species": "human", "genome": "g.fa", "annotation": "a.gtf", "motifs": "m.meme"},
     }  # fmt: skip
     spec = parse_spec(absolute_paths(raw, tmp_path))
     files = named_files(spec)
+    assert sorted(map(str, files.values())) == sorted(paths_in(absolute_paths(raw, tmp_path)) + [
+        str(tmp_path / name) for name in ("g.fa", "a.gtf", "m.meme")
+    ])  # fmt: skip
     assert files == {
         key: tmp_path / name
         for key, name in (
             ("file", "x.h5mu"), ("prior", "a.csv"), ("prior.2", "b.csv"), ("curated", "mine.csv"),
+            ("networks.SCENIC+", "s.tsv"), ("networks.celloracle", "/abs/links.csv"),
             ("references.genome", "g.fa"), ("references.annotation", "a.gtf"), ("references.motifs", "m.meme"),
         )
     }  # fmt: skip
     assert set(files_of("tf_binding", spec)) == {f"references.{key}" for key in ("genome", "annotation", "motifs")}
     assert {"prior", "prior.2", "curated"} <= set(files_of("prior_network", spec))
+    assert set(files_of("imported_networks", spec)) == {"networks.SCENIC+", "networks.celloracle"}
     assert files_of("trained_model", spec) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ridge", "'ridge' is a method of this product's own: give the network another name"),
+        ("scMagnify", "'scMagnify' is a method of this product's own"),
+        ("a/b", "a name may hold letters, digits"),
+    ],
+)
+def test_networks_may_not_take_the_name_of_an_own_method(name, message):
+    with pytest.raises(InputError, match=message):
+        parse_spec(BASE | {"networks": {name: "links.csv"}})
 
 
 def test_resolve_references_replaces_a_name_by_its_table(tmp_path):

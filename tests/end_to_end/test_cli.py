@@ -192,5 +192,5 @@ def test_listing_and_examination_work_on_any_home(shell, new_shell, tmp_path):
 
 
 def test_help_teaches_by_example(shell):
-    for command in ("add", "run", "sql", "datasets", "demo", "doctor", "ui"):
+    for command in ("add", "run", "sql", "datasets", "demo", "doctor", "ui", "export"):
         assert "scmagnify " in shell.run(command, "--help"), command
