@@ -29,7 +29,7 @@ WAVES: tuple[tuple[str, ...], ...] = (
     ("trained_model", "seed_network"),
     (
         "multiscale_network", "regfactors", "tf_activity", "regfactor_activity", "communication_scores",
-        "network_scores",
+        "network_scores", "report",
     ),
 )  # fmt: skip
 

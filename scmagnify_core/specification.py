@@ -84,6 +84,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "regfactor_activity": ("activity",),
     "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
     "network_scores": ("truth",),
+    "report": (),
 }
 PATH_FIELDS = ("file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf")
 MAX_SEEDS = 10

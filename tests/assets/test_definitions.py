@@ -33,8 +33,12 @@ DEPENDENCIES = {
     "regfactor_activity": {"dataset", "regfactors"},
     "communication_scores": {"dataset", "tf_activity"},
     "network_scores": {"dataset", "prior_network", "diffusion_operators", "multiscale_network"},
+    "report": {
+        "dataset", "prior_network", "trained_model", "multiscale_network", "regfactors", "tf_activity",
+        "regfactor_activity", "communication_scores", "network_scores",
+    },
     "leaderboard": {"network_scores"},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
