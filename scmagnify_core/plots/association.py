@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scmagnify_core.association import ALL, AssociationConfig, strongest_genes
-from scmagnify_core.plots.style import COLORS, new_figure
+from scmagnify_core.plots.style import COLORS, fit, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from scmagnify_core.association import AssociationConfig
+
+ALL = "all"  # the lineage of all cells
 N_GENES = 40
 MAX_Z = 2.5  # few values of a curve lie further from its mean; they would pale all others
 
@@ -19,7 +21,7 @@ MAX_Z = 2.5  # few values of a curve lie further from its mean; they would pale 
 def plot_association(
     association: pd.DataFrame,
     trends: pd.DataFrame,
-    config: AssociationConfig | None = None,
+    config: "AssociationConfig | None" = None,
     lineage: str = ALL,
 ) -> "Figure":
     """Amplitude against adjusted p-value of every gene, and the curves of the strongest associated ones.
@@ -33,13 +35,15 @@ def plot_association(
     config
         Its thresholds are drawn, so it is the one that made the table; without it the defaults.
     """
+    from scmagnify_core.association import AssociationConfig  # brings the data set's readers: only when needed
+
     figure, (left, right) = new_figure(11, 6, 2)
     _volcano(left, association[association["lineage"] == lineage], config or AssociationConfig(), lineage)
     _heat_map(right, association, trends, lineage)
     return figure
 
 
-def _volcano(axis: "Axes", table: pd.DataFrame, config: AssociationConfig, lineage: str) -> None:
+def _volcano(axis: "Axes", table: pd.DataFrame, config: "AssociationConfig", lineage: str) -> None:
     tested = table.dropna(subset="padj")
     evidence = -np.log10(tested["padj"].to_numpy())
     found = tested["is_associated"].to_numpy()
@@ -62,13 +66,14 @@ def _volcano(axis: "Axes", table: pd.DataFrame, config: AssociationConfig, linea
 
 
 def _heat_map(axis: "Axes", association: pd.DataFrame, trends: pd.DataFrame, lineage: str) -> None:
+    from scmagnify_core.association import strongest_genes
+
     curves = trends.pivot(index="gene", columns="pseudotime", values="expression")
     ranked = strongest_genes(association, len(association), lineage)
     shown = curves.reindex([gene for gene in ranked if gene in curves.index][:N_GENES])
     if shown.empty:
         axis.set_title("Trends of associated genes", fontsize=10)
-        axis.text(0.5, 0.5, "no associated gene", ha="center", va="center", transform=axis.transAxes, color="grey")
-        axis.set_axis_off()
+        say(axis, "no associated gene")
         return
     scores = shown.sub(shown.mean(axis=1), axis=0).div(shown.std(axis=1), axis=0)
     time = scores.columns.to_numpy(dtype=float)
@@ -79,7 +84,7 @@ def _heat_map(axis: "Axes", association: pd.DataFrame, trends: pd.DataFrame, lin
         scores.to_numpy(), aspect="auto", cmap="PuOr_r", vmin=-MAX_Z, vmax=MAX_Z, interpolation="nearest",
         extent=(time[0], time[-1], len(scores) - 0.5, -0.5),
     )  # fmt: skip
-    axis.set_yticks(range(len(scores)), list(scores.index), fontsize=7)
+    axis.set_yticks(range(len(scores)), [fit(str(gene)) for gene in scores.index], fontsize=7)
     axis.tick_params(axis="y", length=0)
     n_all = len(ranked)
     which = f"The strongest {len(scores)} of {n_all:,} of them" if n_all > len(scores) else f"All {n_all} of them"
