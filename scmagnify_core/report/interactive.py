@@ -16,8 +16,8 @@ N_TARGETS, N_REGULATORS = 20, 15  # shown around one gene
 MAX_EDGES = 20_000
 MAX_CELLS = 4_000
 MAX_NAMES = 60  # activities to choose from
-N_BINS = 30  # of pseudotime
-MIN_CELLS = 5  # a bin of fewer has no mean worth drawing
+N_BINS = 24  # of pseudotime
+MIN_CELLS = 25  # in a bin: means of fewer jump about
 CLIP = 0.005  # share of values at either end that share the last colour: single cells would wash out all others
 
 
@@ -100,14 +100,14 @@ def _trends(cells: pd.DataFrame, wide: pd.DataFrame) -> dict[str, list[dict[str,
     lineage = cells["lineage"].astype(object).where(cells["lineage"].notna(), None)
     names = sorted(lineage.dropna().unique())
     parts = {str(one): (lineage == one).to_numpy() for one in names} if len(names) > 1 else {}
-    parts = {one: part for one, part in parts.items() if part.sum() >= 2 * MIN_CELLS} or {
+    parts = {one: part for one, part in parts.items() if part.sum() >= MIN_CELLS} or {
         "all cells": np.ones(len(cells), dtype=bool)
     }
     found: dict[str, list[dict[str, Any]]] = {str(name): [] for name in wide}
     for lineage_name, part in parts.items():
         some, values = cells[part], wide[part]
         rank = some["pseudotime"].rank(method="first").to_numpy() - 1
-        bins = (rank * min(N_BINS, len(some) // MIN_CELLS) // len(some)).astype(int)
+        bins = (rank * min(N_BINS, max(3, len(some) // MIN_CELLS)) // len(some)).astype(int)
         time = _rounded(some["pseudotime"].groupby(bins).mean(), 4)
         means = values.groupby(bins).mean()
         for name in wide:

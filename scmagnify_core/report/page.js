@@ -98,7 +98,7 @@
     });
     const side = (count, shown, what) => (count > shown ? shown + " of " + count.toLocaleString("en") + " " : "") + what;
     const layout = {
-      font: FONT, height: 90 + 23 * rows, margin: { l: 8, r: 8, t: 34, b: 48 }, hovermode: "closest", dragmode: false,
+      font: FONT, height: 104 + 23 * rows, margin: { l: 8, r: 8, t: 34, b: 62 }, hovermode: "closest", dragmode: false,
       plot_bgcolor: "#fff", paper_bgcolor: "#fff", hoverlabel: LABEL,
       xaxis: {
         range: [left, right], tickvals: ticks, ticktext: ticks.map((lag) => String(Math.abs(lag))), zeroline: false,
@@ -115,8 +115,8 @@
     Plotly.react(figure, traces, layout, CONFIG);
     figure.dataset.gene = gene;
     at("gene-note").textContent =
-      (network.n_out[index] ? network.n_out[index].toLocaleString("en") + " candidate targets" : "no TF here") + ", " +
-      (network.n_in[index] ? network.n_in[index].toLocaleString("en") + " candidate TFs" : "no target here");
+      (network.n_out[index] ? network.n_out[index].toLocaleString("en") + " candidate targets" : "regulates no gene here") + "; " +
+      (network.n_in[index] ? network.n_in[index].toLocaleString("en") + " candidate TFs" : "no TF is a candidate for it");
   }
 
   function choose(text) {
@@ -167,6 +167,8 @@
       font: FONT, height: isNarrow() ? 340 : 430, margin: { l: 46, r: 10, t: 40, b: 46 }, hovermode: "closest",
       hoverlabel: LABEL, plot_bgcolor: "#fff", paper_bgcolor: "#fff", dragmode: false,
     }, more);
+    const top = chosen.trend.length > 1 ? 66 : 40;
+    const title = (text) => ({ text: text, x: 0.02, xanchor: "left", yref: "container", y: 0.96, font: { size: 15 } });
     Plotly.react(at("embedding-figure"), [{
       x: x, y: y, mode: "markers", hoverinfo: "text",
       hovertext: values.map((value, cell) =>
@@ -175,9 +177,9 @@
       marker: Object.assign({ size: size, color: values, showscale: true,
         colorbar: { title: { text: "activity (t)", side: "right" }, thickness: 12, len: 0.8, outlinewidth: 0 } }, scale),
     }], layout({
-      title: { text: plain(chosen.kind + " " + chosen.name) + " on the embedding", x: 0.02, xanchor: "left", font: { size: 15 } },
+      title: title((chosen.kind === "TF" ? "TF " : "") + plain(chosen.name) + " on the embedding"),
       xaxis: Object.assign({ title: { text: "embedding 1" } }, bare), yaxis: Object.assign({ title: { text: "embedding 2" } }, bare),
-      margin: { l: 34, r: 10, t: 40, b: 34 },
+      margin: { l: 34, r: 10, t: top, b: 46 },
     }), CONFIG);
     const lines = chosen.trend.map((trend, place) => ({
       x: trend.time, y: trend.mean, mode: "lines", name: plain(trend.lineage), showlegend: chosen.trend.length > 1,
@@ -188,11 +190,11 @@
       x: time, y: values, mode: "markers", hoverinfo: "skip", showlegend: false,
       marker: { size: 3, color: "#b9c4cb", opacity: 0.55 },
     }].concat(lines), layout({
-      title: { text: "and along pseudotime", x: 0.02, xanchor: "left", font: { size: 15 } },
+      title: title("and along pseudotime (lines: means of cells)"),
       xaxis: { title: { text: "pseudotime" }, gridcolor: "#eef2f4", zeroline: false },
       yaxis: { title: { text: "activity (t)" }, gridcolor: "#eef2f4", zerolinecolor: "#9fb0bb" },
       legend: { orientation: "h", x: 0, y: 1.0, yanchor: "bottom" },
-      margin: { l: 50, r: 10, t: lines.length > 1 ? 66 : 40, b: 46 },
+      margin: { l: 50, r: 10, t: top, b: 46 },
     }), CONFIG);
     at("embedding-figure").dataset.name = chosen.name;
   }

@@ -23,20 +23,22 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from scmagnify_core.plots.activity import plot_activity, plot_activity_on_embedding
-from scmagnify_core.plots.communication import plot_cascades, plot_communication
-from scmagnify_core.plots.dataset import plot_embedding
-from scmagnify_core.plots.evaluation import plot_scores
-from scmagnify_core.plots.network import (
+from scmagnify_core.plots import (
+    plot_activity,
+    plot_activity_on_embedding,
+    plot_candidates,
+    plot_cascades,
+    plot_communication,
+    plot_embedding,
+    plot_history,
     plot_lag_heatmap,
     plot_lags,
     plot_neighbourhood,
     plot_ranking,
+    plot_regfactor_card,
+    plot_scores,
     plot_stability,
 )
-from scmagnify_core.plots.prior import plot_candidates
-from scmagnify_core.plots.regfactors import plot_regfactor_card, plot_regfactors
-from scmagnify_core.plots.training import plot_history
 from scmagnify_core.report import provenance, summary
 from scmagnify_core.report.figures import Drawing, draw
 from scmagnify_core.report.inputs import ReportInput
@@ -177,19 +179,18 @@ class _Draws:
             "Histogram of the estimated lags of the selected edges, activating ones up, repressing ones down.",
         )  # fmt: skip
 
-    def regfactors(self) -> Drawing:
-        """All RegFactors beside each other."""
-        return self._draw(
-            "regfactors", lambda: plot_regfactors(self.given.regfactors, self.given.regfactor_loadings),
-            "Lag profile and strongest TFs and targets of each RegFactor.",
-        )  # fmt: skip
-
     def regfactor_card(self, number: int, name: str) -> Drawing:
         """One RegFactor."""
         given = self.given
+
+        def untitled() -> "Figure":
+            figure = plot_regfactor_card(name, given.regfactor_loadings, given.regfactor_activity, given.cells)
+            figure.suptitle("")  # the page has a heading
+            return figure
+
         return self._draw(
             f"regfactor-card-{number}",
-            lambda: plot_regfactor_card(name, given.regfactor_loadings, given.regfactor_activity, given.cells),
+            untitled,
             f"{name}: loadings of lags, TFs and targets, activity on the embedding and along pseudotime.",
         )
 
@@ -238,9 +239,11 @@ class _Draws:
 
     def scores(self) -> Drawing:
         """The network beside baselines and controls."""
+        scores = self.given.network_scores
         return self._draw(
-            "scores", lambda: plot_scores(self.given.network_scores),
+            "scores", lambda: plot_scores(scores[scores["prior_edges"].isin(summary.ASKED)]),
             "AUPRC of the network, baselines and controls as multiples of that of a random order.",
+            "“Prior edges only” is the order of the candidates, “prior edges kept” the whole truth.",
         )  # fmt: skip
 
 

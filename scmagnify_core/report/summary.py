@@ -105,9 +105,8 @@ def verdicts(scores: pd.DataFrame) -> list[str]:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A method's scores under one question of one truth, as they read."""
+    """A method's scores as they read; ``asked`` names the truth and the question."""
 
-    truth: str
     asked: str
     method: str
     kind: str
@@ -119,13 +118,13 @@ def score_rows(scores: pd.DataFrame) -> list[ScoreRow]:
     if scores.empty:
         return []
     rows = pd.concat([_canonical(scores, asked).assign(asked=asked) for asked in ASKED])
-    rows = rows.sort_values(["truth", "asked", "auprc_ratio"], ascending=[True, False, False], kind="stable")
+    rows = rows.sort_values("auprc_ratio", ascending=False, kind="stable")
     found = []
     for row in rows.itertuples():
         kind = "this network" if row.method == "scmagnify" else "control" if row.method in CONTROLS else "baseline"
         interval = _plain(row.auprc_ratio_low, row.auprc_ratio_high)
         numbers = (_plain(row.auprc_ratio), interval, _plain(row.epr), _plain(row.sign_accuracy), _plain(row.lag_spearman))
-        found.append(ScoreRow(str(row.truth), ASKED[row.asked], str(row.method), kind, numbers))
+        found.append(ScoreRow(f"{row.truth}: {ASKED[row.asked]}", str(row.method), kind, numbers))
     return found
 
 
