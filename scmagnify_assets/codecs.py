@@ -5,7 +5,7 @@ files. Files are h5mu and safetensors, never pickle. Storage itself is the lakeh
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -46,8 +46,8 @@ class Stored(Protocol):
     def ancestry(self) -> list[Materialization]:
         """It, and everything that it was made from, back to the data file."""
 
-    def table(self, name: str) -> pd.DataFrame:
-        """Rows of a table that this materialization wrote."""
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Rows of a table that this materialization wrote: its body, or these columns of it."""
 
     def artifact(self, name: str) -> Path:
         """Path of a file that this materialization wrote."""

@@ -7,7 +7,7 @@ several seeds.
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ class _Stored:
     lake: Lakehouse
     made: Materialization
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         rows = self.lake.read(
-            name, self.made.dataset, self.made.seed, materialization_id=self.made.materialization_id
+            name, self.made.dataset, self.made.seed, columns, materialization_id=self.made.materialization_id
         )
         return rows.drop(columns=[column for column in STAMPED if column in rows])
 
