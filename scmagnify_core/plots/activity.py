@@ -176,7 +176,7 @@ def plot_trends(
     names = _checked(table, names, column)
     n_columns = min(N_COLUMNS, max(1, len(names)))
     n_rows = -(-len(names) // n_columns) or 1
-    figure, axes = new_figure(1 + 2.3 * n_columns if n_columns > 1 else 4.5, 0.9 + 1.8 * n_rows, n_columns, n_rows)
+    figure, axes = new_figure(2 + 2.2 * n_columns if n_columns > 1 else 5.2, 0.9 + 1.8 * n_rows, n_columns, n_rows)
     if not names:
         label(axes[0], f"{value} along pseudotime".capitalize())
         say(axes[0], "no name is asked for" if len(table) else f"there is no {value}")
@@ -191,9 +191,11 @@ def plot_trends(
     figure.suptitle(f"{value} along pseudotime, mean and 95 % interval".capitalize(), fontsize=TITLE)
     figure.supxlabel("pseudotime", fontsize=LABEL)
     figure.supylabel(f"{value} (t)" if value == "activity" else value, fontsize=LABEL)
-    handles, texts = axes[0].get_legend_handles_labels()
+    handles = axes[0].get_legend_handles_labels()[0]
     if len(handles) > 1:
-        figure.legend(handles, texts, loc="outside right upper", frameon=False, fontsize=TICK)
+        axes[n_columns - 1].legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=TICK
+        )
     return figure
 
 

@@ -128,11 +128,12 @@ def plot_difference(
             label=f"{name} ({which.sum():,})",
         )  # fmt: skip
     left.plot([1, len(both)], [1, len(both)], color="black", linewidth=0.6, linestyle=":")
-    for axis in (left.xaxis, left.yaxis, right.xaxis):
-        axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
-        axis.set_inverted(True)
-        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axis.set_minor_formatter(lambda value, _: "")
+    left.set(xscale="log", yscale="log")
+    right.set_xscale("log")
+    for one in (left.xaxis, left.yaxis, right.xaxis):
+        one.set_inverted(True)  # the strongest edges to the right and on top
+        one.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        one.set_minor_formatter(lambda value, _: "")
     union = int((in_a | in_b).sum())
     jaccard = f"{(in_a & in_b).sum() / union:.2f}" if union else "–"
     label(left, f"{len(both):,} shared edges, overlap of selected ones {jaccard}", f"rank in {a}", f"rank in {b}")

@@ -82,7 +82,7 @@ def _draw_pairs(axis: "Axes", scores: pd.DataFrame, n_top: int) -> None:
 
 def _draw_bars(axis: "Axes", cascades: pd.DataFrame, n_top: int) -> None:
     label(
-        axis, "Cascades (orange: TF rises with the receptor, blue: it falls)", "score (rank product of the two parts)"
+        axis, "Cascades: the TF rises after the receptor (orange) or falls", "score (rank product of the two parts)"
     )
     if cascades.empty:
         say(axis, "no cascade found")
@@ -145,14 +145,14 @@ def plot_cascades(cascades: pd.DataFrame, edges: pd.DataFrame, n_cascades: int =
             axis.text(middle, -room / 2, "none is selected", ha="center", va="center", fontsize=TICK, color="grey")
     n_sure = int((top["padj"] <= SIGNIFICANT).sum())
     which = f"The strongest {len(top)} of {len(every):,}" if len(top) < len(every) else f"All {len(top)}"
-    figure.suptitle(
-        f"{which} cascades, {n_sure} of them at padj ≤ {SIGNIFICANT:g} (the others are paler)", fontsize=TITLE
-    )
+    found = f"{n_sure} of them with" if n_sure else "none with"
+    paler = " (the others paler)" if 0 < n_sure < len(top) else ""
+    figure.suptitle(f"{which} cascades, {found} padj ≤ {SIGNIFICANT:g}{paler}", fontsize=TITLE)
     handles = [
         Line2D([], [], color=color, linewidth=5, alpha=SURE, label=text)
         for color, text in (
-            (COLOR_OF[0], "ligand binds receptor"), (COLOR_OF[1], "TF rises with receptor; target with TF"),
-            (COLOR_OF[-1], "it falls"),
+            (COLOR_OF[0], "ligand binds receptor"), (COLOR_OF[1], "the next one rises"),
+            (COLOR_OF[-1], "the next one falls"),
         )
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=TICK)
@@ -169,11 +169,12 @@ def _ribbons(top: pd.DataFrame, edges: pd.DataFrame, n_targets: int) -> pd.DataF
     share = selected["score"] / selected.groupby("source")["score"].transform("sum")
     regulates = np.where(selected["signed_score"] >= 0, 1, -1)
     reaching = selected["source"].map(top.groupby("tf")["score"].sum())
+    is_reached = selected["source"].isin(top.loc[is_sure, "tf"])
     columns = ("column", "start", "end", "width", "sign", "is_sure")
     parts = (
         (0, ligand, receptor, top["score"] * scale, 0, is_sure),
         (1, receptor, top["tf"], top["score"] * scale, sign, is_sure),
-        (2, selected["source"], selected["target"], share * reaching * scale, regulates, True),
+        (2, selected["source"], selected["target"], share * reaching * scale, regulates, is_reached),
     )
     every = pd.concat([pd.DataFrame(dict(zip(columns, part, strict=True))) for part in parts])
     return every.groupby(["column", "start", "end"], as_index=False).agg(
@@ -183,16 +184,20 @@ def _ribbons(top: pd.DataFrame, edges: pd.DataFrame, n_targets: int) -> pd.DataF
 
 def _boxes(ribbons: pd.DataFrame) -> list[pd.DataFrame]:
     """The names of each column from the top down, near to what they are tied to; sizes and places in inches."""
-    boxes: list[pd.DataFrame] = []
-    for number, least in enumerate(TEXT):
+    boxes: list[pd.DataFrame] = [pd.DataFrame()] * len(TEXT)
+    # Receptors have the most ties on either side: the widest on top, and the other columns follow them.
+    for number, other in ((1, None), (0, 1), (2, 1), (3, 2)):
         left, right = ribbons[ribbons["column"] == number - 1], ribbons[ribbons["column"] == number]
         into, out = left.groupby("end")["width"].sum(), right.groupby("start")["width"].sum()
         column = pd.DataFrame({"into": into, "out": out}, dtype=float).fillna(0.0)
-        column["height"] = column.max(axis=1).clip(lower=least)
-        places = left["start"].map({key: place for place, key in enumerate(boxes[-1].index)} if boxes else {})
-        column["near"] = (places * left["width"]).groupby(left["end"]).sum() / into
-        column = column.fillna({"near": 0.0}).rename_axis("key").sort_index()
-        boxes.append(column.sort_values(["near", "height"], ascending=[True, False], kind="stable"))
+        column["height"] = column.max(axis=1).clip(lower=TEXT[number])
+        column["near"] = 0.0
+        if other is not None:
+            ties, mine, theirs = (right, "start", "end") if other > number else (left, "end", "start")
+            places = ties[theirs].map({key: place for place, key in enumerate(boxes[other].index)})
+            column["near"] = (places * ties["width"]).groupby(ties[mine]).sum() / ties.groupby(mine)["width"].sum()
+        column = column.rename_axis("key").sort_index()
+        boxes[number] = column.sort_values(["near", "height"], ascending=[True, False], kind="stable")
     room = max((column["height"] + GAP).sum() for column in boxes)
     for column in boxes:  # the shorter ones stand in the middle
         taken = column["height"] + GAP
@@ -209,23 +214,16 @@ def _draw_ribbons(axis: "Axes", number: int, part: pd.DataFrame, left: pd.DataFr
     ]
     part = part.iloc[np.lexsort([places[1], places[0]])]  # ribbons leave and arrive in the order of their other ends
     x = number * STEP + BOX, (number + 1) * STEP
-    for ribbon, y0, y1 in zip(
-        part.itertuples(), _tops(part, "start", left, "out"), _tops(part, "end", right, "into"), strict=True
-    ):
-        middle, width = sum(x) / 2, ribbon.width
+    middle = sum(x) / 2
+    tops = _tops(part, "start", left, "out"), _tops(part, "end", right, "into")
+    for y0, y1, width, sign, is_sure in zip(*tops, part["width"], part["sign"], part["is_sure"], strict=True):
         outline = [
             (x[0], y0), (middle, y0), (middle, y1), (x[1], y1),
             (x[1], y1 - width), (middle, y1 - width), (middle, y0 - width), (x[0], y0 - width), (x[0], y0),
         ]  # fmt: skip
         codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
-        axis.add_patch(
-            PathPatch(
-                Path(outline, codes),
-                facecolor=COLOR_OF[ribbon.sign],
-                alpha=SURE if ribbon.is_sure else UNSURE,
-                linewidth=0,
-            )
-        )
+        alpha = SURE if is_sure else UNSURE
+        axis.add_patch(PathPatch(Path(outline, codes), facecolor=COLOR_OF[sign], alpha=alpha, linewidth=0))
 
 
 def _tops(part: pd.DataFrame, end: str, box: pd.DataFrame, side: str) -> pd.Series:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, new_figure
+from scmagnify_core.plots.style import COLORS, LABEL, TICK, color_bar, fit, label, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,15 +25,18 @@ def plot_embedding(cells: pd.DataFrame, max_cells: int = 20_000) -> "Figure":
     figure, axes = new_figure(9 if len(groups) else 5, 3.6, 2 if len(groups) else 1)
     x, y = cells["embedding_1"], cells["embedding_2"]
     points = axes[0].scatter(x, y, c=cells["pseudotime"], s=4, cmap="viridis", linewidths=0, rasterized=True)
-    figure.colorbar(points, ax=axes[0], label="pseudotime")
-    axes[0].set_title(f"{n_cells:,} cells along pseudotime")
+    color_bar(points, [axes[0]], "pseudotime")
+    label(axes[0], f"{n_cells:,} cells along pseudotime")
     if len(groups):
         names = sorted(groups.unique())
         for number, name in enumerate(names[:20]):
             at = cells["cluster"] == name
-            axes[1].scatter(x[at], y[at], s=4, color=COLORS[number % len(COLORS)], label=name, linewidths=0)
-        axes[1].set_title(f"{len(names)} cell groups")
-        axes[1].legend(markerscale=3, fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+            color = COLORS[number % len(COLORS)]
+            axes[1].scatter(x[at], y[at], s=4, color=color, label=fit(name), linewidths=0, rasterized=True)
+        label(axes[1], f"{len(names)} cell groups")
+        axes[1].legend(markerscale=3, fontsize=TICK, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     for axis in axes:
-        axis.set(xlabel="embedding 1", ylabel="embedding 2", xticks=[], yticks=[])
+        axis.set(xticks=[], yticks=[])
+        axis.set_xlabel("embedding 1", fontsize=LABEL)
+        axis.set_ylabel("embedding 2", fontsize=LABEL)
     return figure

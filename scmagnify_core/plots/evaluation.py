@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, new_figure
+from scmagnify_core.plots.style import COLORS, fit, label, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +30,8 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
     """
     if "variant" in scores:
         scores = scores[scores["variant"] == "canonical"]
-    label = scores["truth"] + "\nprior edges " + scores["prior_edges"]
-    wide = scores.assign(label=label).pivot(index="label", columns="method", values="auprc_ratio")
+    asked = scores["truth"].map(fit) + "\nprior edges " + scores["prior_edges"]
+    wide = scores.assign(asked=asked).pivot(index="asked", columns="method", values="auprc_ratio")
     order = [name for name in METHODS if name in wide]
     figure, (axis,) = new_figure(max(7.0, 2 + 1.3 * len(wide)), 3.6)
     width = 0.8 / len(order)
@@ -40,7 +40,7 @@ def plot_scores(scores: pd.DataFrame) -> "Figure":
         axis.bar(at, wide[method], width, label=method, color=METHODS[method])
     axis.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(wide)), wide.index, fontsize=7)
-    axis.set(ylabel="AUPRC ratio to random", title="Recovery of the ground truth")
+    label(axis, "Recovery of the ground truth", ylabel="AUPRC ratio to random")
     axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

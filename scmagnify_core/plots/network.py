@@ -136,31 +136,28 @@ def plot_ranking(edges: pd.DataFrame, n_top: int = 20) -> "Figure":
         Body of the ``edges`` table.
     """
     selected = edges[edges["is_selected"].astype(bool)]
-    by = [selected["source"], (selected["signed_score"] >= 0).rename("activates")]
-    scores = selected["score"].astype(np.float64).groupby(by).agg(["sum", "size"]).unstack("activates", fill_value=0)
-    figure, (left, right) = new_figure(8.5, max(2.6, 1.2 + 0.19 * min(n_top, len(scores))), 2)
+    rises, score = selected["signed_score"] >= 0, selected["score"].astype(np.float64)
+    parts = {"up": score.where(rises, 0.0), "down": score.where(~rises, 0.0), "n_up": rises, "n_down": ~rises}
+    sums = pd.DataFrame(parts).groupby(selected["source"].astype(str)).sum()
+    order = (sums["up"] + sums["down"]).sort_index().sort_values(ascending=False, kind="stable").index[:n_top]
+    shown = sums.loc[order[::-1]]
+    figure, (left, right) = new_figure(8.5, max(2.6, 1.2 + 0.19 * len(shown)), 2)
     right.sharey(left)
-    if scores.empty:
+    if shown.empty:
         label(left, "TFs by their selected edges")
         for axis in (left, right):
             say(axis, "no edge is selected")
         return figure
-    scores = scores.reindex(columns=pd.MultiIndex.from_product([["sum", "size"], [True, False]]), fill_value=0)
-    order = scores["sum"].sum(axis=1).sort_index().sort_values(ascending=False, kind="stable").index[:n_top]
-    scores = scores.loc[order[::-1]]
-    for axis, what in ((left, "sum"), (right, "size")):
-        up, down = scores[what, True].to_numpy(), scores[what, False].to_numpy()
-        axis.barh(range(len(scores)), up, color=ACTIVATES, label="activates")
-        axis.barh(range(len(scores)), down, left=up, color=REPRESSES, label="represses")
-    total = scores["size"].sum(axis=1)
-    for row, (n, up) in enumerate(zip(total, scores["size", True], strict=True)):
-        right.text(n, row, f"  {up / n:.0%} activate", va="center", fontsize=SMALL)
-    label(
-        left, f"{some(len(order), selected['source'].nunique(), 'TF')} by summed score", "score, summed over targets"
-    )
+    for axis, up, down in ((left, "up", "down"), (right, "n_up", "n_down")):
+        axis.barh(range(len(shown)), shown[up], color=ACTIVATES, label="activates")
+        axis.barh(range(len(shown)), shown[down], left=shown[up], color=REPRESSES, label="represses")
+    total = shown["n_up"] + shown["n_down"]
+    for row, (n, n_up) in enumerate(zip(total, shown["n_up"], strict=True)):
+        right.text(n, row, f"  {n_up / n:.0%} activate", va="center", fontsize=SMALL)
+    label(left, f"{some(len(shown), len(sums), 'TF')} by summed score", "score, summed over targets")
     label(right, "Their selected targets", "targets")
-    name_rows(left, scores.index)
-    right.tick_params(labelleft=False)
+    name_rows(left, map(fit, shown.index))
+    right.tick_params(axis="y", labelleft=False, length=0)
     right.xaxis.set_major_locator(whole_numbers())
     right.set_xlim(0, 1.3 * total.max())
     left.legend(frameon=False, fontsize=TICK, loc="lower right")
@@ -197,7 +194,8 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
     n_rows = max(len(shown_into), len(shown_out), 1)
     figure, (axis,) = new_figure(7.5, 1.7 + 0.2 * max(5, n_rows))
     parts = [some(len(shown_into), len(into), "regulator"), some(len(shown_out), len(out), "target")]
-    label(axis, f"{fit(gene)}: {parts[0]} and {parts[1]}", "acts before it   ←   lag (steps)   →   follows after it")
+    before, after = "acts before it   ←   " * (len(shown_into) > 0), "   →   follows after it" * (len(shown_out) > 0)
+    label(axis, f"{fit(gene)}: {parts[0]} and {parts[1]}", f"{before}lag (steps){after}")
     axis.spines["left"].set_visible(False)
     axis.set_yticks([])
     drawn = pd.concat([shown_into, shown_out])
@@ -217,7 +215,7 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
     ticks = [lag for lag in range(1, int(np.ceil(reach)) + 1) if lag <= reach + 0.5]
     sides = [side for side, part in ((-1, shown_into), (1, shown_out)) if len(part)]
     axis.set_xticks([side * lag for side in sides for lag in ticks], [str(lag) for _ in sides for lag in ticks])
-    left, right = (1.08 * reach if len(part) else 0.3 * reach for part in (shown_into, shown_out))
+    left, right = (1.08 * reach if len(part) else 0.15 * reach for part in (shown_into, shown_out))
     axis.set(xlim=(-left, right), ylim=(-1, height + 0.6))
     handles = [
         Line2D([], [], color=ACTIVATES, linewidth=2, label="→ activates"),
@@ -229,7 +227,9 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
         ),
     ]
     if drawn.empty:
-        axis.text(reach, height / 2, "no edge has a score", ha="right", va="center", color="grey", fontsize=LABEL)
+        axis.text(
+            0.98, 0.5, "no edge has a score", ha="right", transform=axis.transAxes, color="grey", fontsize=LABEL
+        )
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=TICK)
     return figure
 

@@ -4,7 +4,7 @@ Where a gene begins, and which way it is read, no table of the lake says. Both f
 known, signed distance from the TSS, and only one place and strand fits them all.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -193,11 +193,11 @@ def _draw_arcs(axis: "Axes", linked: pd.DataFrame, tss: float) -> None:
     axis.tick_params(labelsize=TICK)
     tied = linked.dropna(subset="correlation")
     if tied.empty:
-        say(axis, "no link with a correlation")
+        say(axis, "no link has a correlation")
         return
     least, most = min(0.0, tied["correlation"].min()), max(0.0, tied["correlation"].max())
-    for row in tied.sort_values("correlation").itertuples():
-        middle, height = (row.start + row.end) / 2, float(row.correlation)
+    tied = tied.sort_values("correlation")
+    for middle, height in zip((tied["start"] + tied["end"]) / 2, tied["correlation"].astype(float), strict=True):
         # The top of a quadratic Bézier curve is half as high as its control point.
         path = Path([(middle, 0), ((middle + tss) / 2, 2 * height), (tss, 0)], [Path.MOVETO, *[Path.CURVE3] * 2])
         share = (height - least) / ((most - least) or 1.0)
@@ -213,7 +213,7 @@ def _draw_peaks(axis: "Axes", near: pd.DataFrame, tss: float, strand: str | None
     is_open, is_linked = cells.notna(), near["is_linked"].astype(bool)
     most = float(cells.max()) if is_open.any() and cells.max() > 0 else 1.0
     middle, width = (near["start"] + near["end"]) / 2, (near["end"] - near["start"]).clip(lower=least)
-    kinds = (
+    kinds: tuple[tuple[pd.Series, dict[str, Any], str], ...] = (
         (is_open & ~is_linked, {"color": "0.75"}, "peak"), (is_open & is_linked, {"color": COLORS[0]}, "linked peak"),
         (~is_open, {"facecolor": "white", "edgecolor": NEUTRAL}, "promoter (sequence alone)"),
     )  # fmt: skip
@@ -224,16 +224,16 @@ def _draw_peaks(axis: "Axes", near: pd.DataFrame, tss: float, strand: str | None
     axis.tick_params(labelsize=TICK)
     if not is_open.any():
         axis.set_yticks([])
-    axis.set_ylim(0, 1.45 * most)
-    arrow = {"+": 9, "-": -9}.get(strand or "", 0)
-    if arrow:
+    axis.set_ylim(0, 1.6 * most)
+    if strand is not None:
         axis.annotate(
-            "", (tss, 1.3 * most), (2.5 * arrow, 0), textcoords="offset points",
+            "", (tss, 1.2 * most), (22 if strand == "+" else -22, 0), textcoords="offset points",
             arrowprops={"arrowstyle": "<|-", "linewidth": 1.2, "color": "black", "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
+    is_left = tss < middle.mean()  # the name goes to where there is room
     axis.annotate(
-        f"TSS of {name}", (tss, 1.3 * most), (-4 if arrow >= 0 else 4, 0), textcoords="offset points", va="center",
-        ha="right" if arrow >= 0 else "left", fontsize=TICK,
+        f"TSS of {name}", (tss, 1.45 * most), (4 if is_left else -4, 0), textcoords="offset points", va="center",
+        ha="left" if is_left else "right", fontsize=TICK,
     )  # fmt: skip
     axis.legend(frameon=False, fontsize=TICK, loc="upper left", bbox_to_anchor=(1, 1))
 
@@ -251,7 +251,9 @@ def _bound(linked: pd.DataFrame, hits: pd.DataFrame | None, motifs: pd.DataFrame
 def _draw_motifs(axis: "Axes", shown: pd.DataFrame, n_tfs: int) -> None:
     names = shown.sort_values("best").drop_duplicates("source")["source"].astype(str).tolist()
     if not names:
-        say(axis, "no motif hit in a linked peak")
+        axis.set_yticks([])  # the positions below stay
+        where: dict[str, Any] = {"ha": "center", "transform": axis.transAxes}
+        axis.text(0.5, 0.5, "no motif hit in a linked peak", color="grey", fontsize=LABEL, **where)
         return
     rows = len(names) - 1 - shown["best"]
     axis.hlines(range(len(names)), 0, 1, transform=axis.get_yaxis_transform(), color="0.92", linewidth=0.8, zorder=0)

@@ -15,6 +15,7 @@ from scmagnify_core.plots.style import (
     TITLE,
     check_names,
     color_bar,
+    fit,
     label,
     name_rows,
     new_figure,
@@ -80,18 +81,20 @@ def plot_regfactor_card(
     InputError
         There is no such RegFactor; the message has those that there are.
     """
-    from matplotlib.gridspec import GridSpec
+    from matplotlib.figure import Figure
 
     check_names("RegFactor", [regfactor], loadings["regfactor"].astype(str).unique())
     part = loadings[loadings["regfactor"] == regfactor]
     n_rows = min(n_top, max((part["mode"] == "source").sum(), (part["mode"] == "target").sum()))
     height = 1.0 + 0.19 * max(6, n_rows)
-    figure, axes = new_figure(9.5, height + 3.0, 5)
-    grid = GridSpec(2, 6, figure, height_ratios=(height, 2.8))
-    places = (grid[0, :2], grid[0, 2:4], grid[0, 4:], grid[1, :3], grid[1, 3:])
-    for axis, place in zip(axes, places, strict=True):
-        axis.set_subplotspec(place)
-    lag, source, target, embedding, trend = axes
+    figure = Figure(figsize=(10, height + 3.2), layout="constrained")
+    # Each row is laid out by itself: what the names of one take from its axes, those of the other keep.
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(height, 2.8)))
+    lag, source, target, embedding, trend = axes = [
+        *upper.subplots(1, 3, width_ratios=(2, 3, 3)), *lower.subplots(1, 2, width_ratios=(3, 4))
+    ]  # fmt: skip
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
     _draw_profile(lag, source, target, part, n_top)
     n_sources, n_targets = ((part["mode"] == mode).sum() for mode in ("source", "target"))
     label(lag, "When: lags", "lag (steps)", "loading")
@@ -133,4 +136,4 @@ def _draw_bars(axis: "Axes", part: pd.DataFrame, n_top: int) -> None:
     colors = np.where(top["loading"] >= 0, ACTIVATES, REPRESSES)
     axis.barh(range(len(top)), top["loading"], color=colors)
     axis.axvline(0, color="black", lw=0.5)
-    name_rows(axis, top["name"])
+    name_rows(axis, top["name"].astype(str).map(fit))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scmagnify_core.plots.style import COLORS, new_figure
+from scmagnify_core.plots.style import COLORS, TICK, label, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,6 @@ def plot_history(histories: Mapping[int, pd.DataFrame]) -> "Figure":
         axis.plot(history["epoch"], history["loss"], color=color, alpha=alpha, label=f"seed {seed}")
         if history["validation_loss"].notna().any():
             axis.plot(history["epoch"], history["validation_loss"], color=color, alpha=alpha, linestyle="--")
-    axis.set(xlabel="epoch", ylabel="loss", title=f"Training loss of {len(histories)} seeds")
-    axis.legend(frameon=False, fontsize=8)
+    label(axis, f"Training loss of {len(histories)} seeds", "epoch", "loss (dashed: of held-out cells)")
+    axis.legend(frameon=False, fontsize=TICK)
     return figure

@@ -259,7 +259,7 @@ def test_plot_network_draws_the_strongest_edges_and_the_lags_of_selected_ones(n_
     assert bars(left) == pytest.approx(expected)
     assert list(bars(left)) == list(expected)
     assert colors(left) == [ACTIVATES if value >= 0 else REPRESSES for value in shown["signed_score"]]
-    assert sum(patch.get_height() for patch in right.patches) == edges["is_selected"].sum()
+    assert sum(abs(patch.get_height()) for patch in right.patches) == edges["is_selected"].sum()
     assert right.get_title() == f"Lags of {edges['is_selected'].sum()} selected edges"
 
 
