@@ -139,15 +139,15 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
         "tf_activity": activities, "regfactor_activity": regfactor_activity(context(), again, factors, specs=specs),
         "communication_scores": links, "network_scores": scores,
     }  # fmt: skip
-    shown = {asset: stored(asset, value, tmp_path) for asset, value in values.items()}
-    page = report(context(), trained_model={0: stored("trained_model", model, tmp_path, seed=0)}, **shown)
+    shown = {asset: kept(asset, value, tmp_path) for asset, value in values.items()}
+    page = report(context(), trained_model={0: kept("trained_model", model, tmp_path, seed=0)}, **shown)
     assert through_storage("report", page, tmp_path) == page
     for name in (*values, "trained_model", "operators"):
         assert f"id-of-{name}" in page
     assert str(len(again.cells)) in page
 
 
-def stored(asset, value, folder, seed=None):
+def kept(asset, value, folder, seed=None):
     """A value in storage, made of something that is not shown itself."""
     made, origin = (
         Materialization(
