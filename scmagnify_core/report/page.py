@@ -14,7 +14,7 @@ Decisions
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -52,6 +52,7 @@ N_PRINTED = 60  # rows of the table of edges on paper
 N_STILL = 6  # activities that are drawn where the chooser is not to be had
 N_CHIPS = 8  # TFs that are a click away
 TEMPLATE = "page.html.j2"
+SCORE_COLUMNS = ("AUPRC ratio", "95 % over TFs", "early precision ratio", "signs right", "lag (rank correlation)")
 EVIDENCE = {
     "motif_atac": "motif in peak", "motif_promoter": "motif in promoter", "imported": "imported",
     "curated": "curated", "all_pairs": "none",
@@ -77,7 +78,8 @@ def _content(given: ReportInput) -> dict[str, Any]:
     embedding = embedding_data(given.cells, given.tf_activity, given.regfactor_activity, given.edges)
     shown = [one for one in given.origins if one.is_shown]
     edges_of = next((one.materialization_id for one in shown if one.asset == "multiscale_network"), None)
-    rows = list(_edge_rows(given))
+    rows, scores = list(_edge_rows(given)), summary.score_rows(given.network_scores)
+    filled = [place for place in range(len(SCORE_COLUMNS)) if any(row.numbers[place] for row in scores)]
     return {
         "name": given.name,
         "made_at": max((one.made_at for one in given.origins), default=None),
@@ -94,6 +96,8 @@ def _content(given: ReportInput) -> dict[str, Any]:
         "n_seeds": len(given.histories),
         "lengths": sorted({len(history) for history in given.histories.values()}),
         "n_lags": given.multiscale_network["lag"].nunique(),
+        "lag_step": provenance.setting_of(given.origins, "diffusion", "lag_step"),
+        "species": next((one.parameters["species"] for one in given.origins if one.parameters.get("species")), None),
         "regfactors": list(given.regfactors.sort_values("energy_share", ascending=False).itertuples()),
         "has_tf_activity": len(given.tf_activity) > 0,
         "has_regfactor_activity": len(given.regfactor_activity) > 0,
@@ -102,7 +106,8 @@ def _content(given: ReportInput) -> dict[str, Any]:
         "has_agreement": len(given.seed_agreement) > 0,
         "has_scores": len(given.network_scores) > 0,
         "verdicts": summary.verdicts(given.network_scores),
-        "scores": summary.score_rows(given.network_scores),
+        "scores": [replace(row, numbers=[row.numbers[place] for place in filled]) for row in scores],
+        "score_names": [SCORE_COLUMNS[place] for place in filled],
         "preset": provenance.preset_of(given.origins),
         "settings": provenance.differing_settings(given.origins),
         "files": provenance.used_files(given.origins),

@@ -42,6 +42,14 @@ def preset_of(origins: Sequence[Origin]) -> str:
     return ", ".join(found) or "unknown"
 
 
+def setting_of(origins: Sequence[Origin], table: str, key: str) -> Any:
+    """The value of a setting, such as ``diffusion`` and ``lag_step``; None where no result records it."""
+    for one in _with_settings(origins):
+        if key in (values := one.parameters.get(table) or {}):
+            return values[key]
+    return None
+
+
 def differing_settings(origins: Sequence[Origin]) -> list[Setting]:
     """Settings that differ from those of the preset, by key.
 
@@ -54,7 +62,6 @@ def differing_settings(origins: Sequence[Origin]) -> list[Setting]:
         for key, value in _flat(one.parameters).items():
             if key.partition(".")[0] in NO_SETTING or (key in usual and usual[key] == value):
                 continue
-            # An empty table or list is as good as a table whose keys are the preset's.
             found[key, value] = Setting(key, value, usual.get(key))
     return [found[at] for at in sorted(found)]
 

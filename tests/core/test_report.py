@@ -345,6 +345,19 @@ def test_verdicts_look_at_the_candidates_and_our_own_definition_only():
     assert verdicts(other.iloc[:0]) == []
 
 
+def test_sentences_sum_up_several_truths_and_say_where_a_baseline_is_ahead(small):
+    ahead = {"scmagnify": (3.0, 2.5, 3.5), "ridge": (2.0, 1.5, 2.4)}
+    behind = {"scmagnify": (1.1, 0.9, 1.4), "ridge": (2.0, 1.5, 2.4)}
+    both = pd.concat([scores_of("chip", **ahead), scores_of("string", **behind)])
+    said = sentences(replace(small, network_scores=both))[-1]
+    assert "1.10 to 3.00 times that of a random order; against 1 of them it cannot be told from chance." in said
+    assert said.endswith("In 1 of them it is ahead of every baseline.")
+    lost = pd.concat([scores_of("chip", **behind), scores_of("string", **behind)])
+    assert sentences(replace(small, network_scores=lost))[-1].endswith("In none of them is it ahead of every baseline.")
+    (tile,) = [fact for fact in facts(replace(small, network_scores=both)) if fact.label == "AUPRC ratio"]
+    assert (tile.value, tile.note) == ("1.10 to 3.00", "2 ground truths; 1 is a random order")
+
+
 def test_score_rows_put_the_best_first_and_tell_controls_from_baselines():
     rows = score_rows(scores_of(random=(1.0, 0.9, 1.1), ridge=(2.0, 1.5, 2.4), scmagnify=(3.0, 2.5, 3.5)))
     assert [(row.method, row.kind) for row in rows] == [
