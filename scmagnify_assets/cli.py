@@ -369,6 +369,46 @@ def export(
 
 
 @app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="Name of a data set that was run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File or folder to write to; NAME.html here by default.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the report of a data set: one HTML file with its figures, tables and provenance.
+
+    The file needs no network and no server: mail it, or open it anywhere. It shows the results of the last run.
+
+    Examples: `scmagnify report blood`, `scmagnify report blood --output ~/Desktop --open`
+    """
+    import shutil
+
+    from scmagnify_assets import registry
+    from scmagnify_assets.codecs import REPORT
+    from scmagnify_core.errors import InputError
+
+    lake = _lake(_home())
+    registration = registry.find(lake, name)
+    made = lake.current("report", registration.name)
+    if made is None:
+        raise InputError(f"report of '{name}'", "has not been made yet.", f"Make it: {_program()} run {name}")
+    target = output or Path(f"{name}.html")
+    if target.is_dir():
+        target = target / f"{name}.html"
+    try:
+        shutil.copyfile(lake.artifact_path("report", name, None, REPORT, made=made), target)
+    except OSError as error:
+        raise InputError(f"--output {target}", f"cannot be written ({error.strerror}).", "Name another file.") from error
+    out.print(f"{_escape(str(target.resolve()))}", soft_wrap=True, highlight=False)
+    if open_:
+        import webbrowser
+
+        if not webbrowser.open(target.resolve().as_uri()):
+            err.print("No browser could be started here: open the file yourself.")
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine by default.")] = "127.0.0.1",
@@ -526,6 +566,9 @@ def _summarize(name: str) -> None:
         )
         out.print(f'Which peaks and motifs speak for it:\n  {program} sql "{query}"', soft_wrap=True)
     out.print(f"Look at the graph:\n  {program} ui", highlight=False)
+    made = "SELECT 1 FROM artifacts WHERE asset = 'report' AND dataset = $name LIMIT 1"
+    if _query(made, {"name": name}).num_rows:
+        out.print(f"All of it on one page, to read and to mail:\n  {program} report {name} --open", highlight=False)
 
 
 def _program() -> str:

@@ -5,14 +5,15 @@ files. Files are h5mu and safetensors, never pickle. Storage itself is the lakeh
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from scmagnify_assets.lineage import Materialization
 from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
@@ -23,6 +24,9 @@ from scmagnify_core.network import MultiscaleNetwork, Network
 from scmagnify_core.prior import PriorNetwork
 
 
+REPORT = "report.html"
+
+
 @dataclass(frozen=True)
 class Encoded:
     """What goes to storage: tables by name, files by name (content or path)."""
@@ -31,11 +35,19 @@ class Encoded:
     artifacts: Mapping[str, bytes | Path] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Stored(Protocol):
-    """One materialization in storage."""
+    """One materialization in storage, its tables and files read when they are asked for."""
 
-    def table(self, name: str) -> pd.DataFrame:
-        """Rows of a table that this materialization wrote."""
+    @property
+    def made(self) -> Materialization:
+        """What is recorded of it."""
+
+    def ancestry(self) -> list[Materialization]:
+        """It, and everything that it was made from, back to the data file."""
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Rows of a table that this materialization wrote: its body, or these columns of it."""
 
     def artifact(self, name: str) -> Path:
         """Path of a file that this materialization wrote."""
@@ -146,4 +158,8 @@ CODECS: Mapping[str, Codec] = {
     "communication_scores": _frames("ligand_receptor", "receptor_tf", "communication_scores"),
     "imported_networks": _frames("imported_networks"),
     "network_scores": _frames("network_scores"),
+    "report": Codec(
+        lambda value, folder: Encoded(artifacts={REPORT: value.encode()}),
+        lambda stored: stored.artifact(REPORT).read_text(encoding="utf-8"),
+    ),
 }

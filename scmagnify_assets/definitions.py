@@ -18,6 +18,7 @@ from scmagnify_assets.assets import (
     network,
     prior,
     regfactors,
+    report,
 )
 from scmagnify_assets.automation import automation_sensor
 from scmagnify_assets.executors import executor, refuse_unknown_assets
@@ -44,6 +45,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     communication.communication_scores,
     evaluation.imported_networks,
     evaluation.network_scores,
+    report.report,
     evaluation.leaderboard,
 ]
 

@@ -14,7 +14,6 @@ The policy is evaluated by Dagster's daemon every 30 seconds, from 1.13 on unles
 in ``dagster.yaml``. Nothing runs or is stopped because of it.
 """
 
-import json
 from datetime import timedelta
 
 import dagster as dg
@@ -47,22 +46,10 @@ def results_are_of_current_file(context: dg.AssetCheckExecutionContext, lake: La
             metadata={"verdict": f"There is no network of '{dataset}' yet.", "remedy": f"scmagnify run {dataset}"},
         )
     registered = registry.find(store, dataset)
-    columns = ["materialization_id", "file_sha256", "parameters", "inputs"]
-    rows = {
-        row["materialization_id"]: row for row in store.read("lineage", dataset, columns=columns).to_dict("records")
-    }
     read: dict[str, set[str]] = {}
-    seen: set[str] = set()
-    ahead = [made.materialization_id]
-    while ahead:
-        one = ahead.pop()
-        if one in seen or one not in rows:
-            continue
-        seen.add(one)
-        files = {"file": rows[one]["file_sha256"]} | json.loads(rows[one]["parameters"]).get("sha256", {})
-        for key, sha256 in files.items():
+    for one in store.ancestry(made):
+        for key, sha256 in ({"file": one.file_sha256} | one.parameters.get("sha256", {})).items():
             read.setdefault(key, set()).add(sha256)
-        ahead += [origin["materialization_id"] for origin in json.loads(rows[one]["inputs"])]
     former = sorted(key for key, found in read.items() if found != {registered.files.get(key)})
     return dg.AssetCheckResult(
         passed=not former,

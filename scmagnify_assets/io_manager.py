@@ -7,6 +7,7 @@ several seeds.
 
 import hashlib
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from scmagnify_core.errors import InputError
 from scmagnify_core.specification import DatasetSpec, files_of
 from scmagnify_core.tables import STAMPED
 
-OVER_SEEDS = ("multiscale_network",)  # steps that read all the seeds of a data set
+OVER_SEEDS = ("multiscale_network", "report")  # steps that read all the seeds of a data set
+AS_STORED = {"as_stored": True}  # metadata of an input that the asset reads itself, table by table: a `Stored`
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class _Stored:
     lake: Lakehouse
     made: Materialization
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         rows = self.lake.read(
-            name, self.made.dataset, self.made.seed, materialization_id=self.made.materialization_id
+            name, self.made.dataset, self.made.seed, columns, materialization_id=self.made.materialization_id
         )
         return rows.drop(columns=[column for column in STAMPED if column in rows])
+
+    def ancestry(self) -> list[Materialization]:
+        return self.lake.ancestry(self.made)
 
     def artifact(self, name: str) -> Path:
         return self.lake.artifact_path(self.made.asset, self.made.dataset, self.made.seed, name, made=self.made)
@@ -92,6 +97,8 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                         seeds=[seed] if seed is not None else sorted({n for one in used for n in one.seeds or ()}),
                     )
                 )  # fmt: skip
+                if seed is None:
+                    context.add_output_metadata(_places(lake, written[0], encoded.artifacts))
         # Dagster has one data version per step. For several seeds it is joint: retraining one of them to the same
         # content then counts as a change, which costs a rerun of what follows, and misses none.
         version = hashlib.sha256("-".join(made.data_version for made in written).encode()).hexdigest()
@@ -135,7 +142,8 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                     f"Materialize it first, or run everything: scmagnify run {dataset}",
                 )  # fmt: skip
             read[asset, dataset, seed] = made
-            values[seed] = CODECS[asset].decode(_Stored(lake, made))
+            stored = _Stored(lake, made)
+            values[seed] = stored if context.definition_metadata.get("as_stored") else CODECS[asset].decode(stored)
         return values.get(None, values)
 
     def _spec(self, context: dg.InputContext | dg.OutputContext, dataset: str) -> DatasetSpec:
@@ -145,6 +153,12 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         settings = given.get("settings", self.specs.settings)
         preset = given.get("preset", self.specs.preset)
         return registry.find(self.lake.open(), dataset).spec(settings, preset or None)
+
+
+def _places(lake: Lakehouse, made: Materialization, names: Iterable[str]) -> dict[str, Any]:
+    """Where the files of a materialization lie, for the UI."""
+    paths = {name: lake.artifact_path(made.asset, made.dataset, made.seed, name, made=made) for name in names}
+    return {f"file/{name}": dg.MetadataValue.path(path) for name, path in paths.items()}
 
 
 def _root_file(asset: str, inputs: list[Materialization]) -> str:

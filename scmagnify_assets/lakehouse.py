@@ -646,6 +646,18 @@ class Lakehouse:
             candidates[max(complete, key=lambda mark: mark["version"])["materialization_id"]]
         )
 
+    def ancestry(self, made: Materialization) -> list[Materialization]:
+        """A materialization and everything that it was made from, back to the file, each once."""
+        rows = {row["materialization_id"]: row for row in self._rows("lineage", {"dataset": made.dataset}).to_pylist()}
+        found: dict[str, Materialization] = {}
+        ahead = [made.materialization_id]
+        while ahead:
+            one = ahead.pop()
+            if one not in found and one in rows:
+                found[one] = Materialization.from_row(rows[one])
+                ahead += [origin.materialization_id for origin in found[one].inputs]
+        return list(found.values())
+
     def superseded(self) -> dict[str, int | None]:
         """For each complete materialization the version of ``lineage`` that took its place; None for current ones.
 

@@ -21,7 +21,7 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any
 
 DISTRIBUTION = "scmagnify-platform"
 SOURCE_PACKAGES = ("scmagnify_assets", "scmagnify_core")
+SOURCE_SUFFIXES = (".py", ".j2", ".css", ".js")
 PACKAGES = (
     "torch", "numba", "numpy", "scipy", "pandas", "scanpy", "anndata", "faiss-cpu", "lightgbm", "tensorly", "dagster",
     "deltalake", "duckdb",
@@ -39,8 +40,8 @@ PACKAGES = (
 def code_version() -> str:
     """Version of the installed package and 12 hex digits of the hash of its source.
 
-    The hash covers the relative path and content of every ``*.py`` of the two packages, in sorted order, so
-    that any edit, rename or removal shows. Computed once per process: code does not change under a run.
+    The hash covers the relative path and content of every ``*.py`` of the two packages, and of the report's template
+    with its style and script, in sorted order, so that any edit, rename or removal shows. Computed once per process: code does not change under a run.
     """
     digest = hashlib.sha256()
     for package in SOURCE_PACKAGES:
@@ -48,7 +49,8 @@ def code_version() -> str:
         assert spec is not None, package
         assert spec.submodule_search_locations, package
         folder = Path(spec.submodule_search_locations[0])
-        for file in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
+        found = (path for path in folder.rglob("*") if path.suffix in SOURCE_SUFFIXES)
+        for file in sorted(found, key=lambda path: path.relative_to(folder).as_posix()):
             content = file.read_bytes()
             # The length keeps two files apart whose concatenation is the same.
             digest.update(f"{package}/{file.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
@@ -93,7 +95,8 @@ class Materialization:
 
     ``seed`` is the partition's own seed, ``seeds`` are all the seeds that entered (of an aggregate, say).
     ``tables`` maps each table that was written to its number of rows; ``file_sha256`` is the hash of the data
-    file at the root of the graph; ``created_at`` is when the write began, in UTC.
+    file at the root of the graph; ``created_at`` is when the write began, in UTC; ``packages`` the versions that it was
+    made with.
     """
 
     materialization_id: str
@@ -109,13 +112,14 @@ class Materialization:
     parameters: dict[str, Any]
     tables: dict[str, int]
     created_at: datetime
+    packages: Mapping[str, str] = field(default_factory=package_versions)
 
     def to_input(self) -> Input:
         """This materialization as the input of another."""
         return Input(self.asset, self.dataset, self.seed, self.materialization_id, self.data_version)
 
     def to_row(self) -> dict[str, Any]:
-        """The description as a row of the ``lineage`` table, with the package versions of this process.
+        """The description as a row of the ``lineage`` table.
 
         Raises
         ------
@@ -127,7 +131,7 @@ class Materialization:
             "seeds": None if self.seeds is None else list(self.seeds),
             "inputs": json.dumps([asdict(one) for one in self.inputs], sort_keys=True),
             "parameters": json.dumps(self.parameters, sort_keys=True),
-            "packages": json.dumps(dict(package_versions()), sort_keys=True),
+            "packages": json.dumps(dict(self.packages), sort_keys=True),
             "tables": json.dumps(self.tables, sort_keys=True),
         }
 
@@ -142,5 +146,6 @@ class Materialization:
                 "inputs": tuple(Input(**one) for one in json.loads(row["inputs"])),
                 "parameters": json.loads(row["parameters"]),
                 "tables": json.loads(row["tables"]),
+                "packages": json.loads(row["packages"]),
             }
         )

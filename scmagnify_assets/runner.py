@@ -29,8 +29,7 @@ WAVES: tuple[tuple[str, ...], ...] = (
     ("trained_model", "seed_network"),
     (
         "multiscale_network", "regfactors", "tf_activity", "regfactor_activity", "communication_scores",
-        "imported_networks",
-        "network_scores",
+        "imported_networks", "network_scores", "report",
     ),
 )  # fmt: skip
 

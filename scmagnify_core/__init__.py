@@ -19,7 +19,7 @@ Contents, in the order the data flow:
 ``communication``   ligand -> receptor -> TF; ``lagged`` holds its lagged correlation and the null of that
 ``exchange``        results out to other tools; networks made elsewhere in
 ``evaluation``      a network against a ground truth; ``leaderboard`` sets others beside it, over data sets
-``plots``           tables in, figures out
+``plots``           tables in, figures out; ``report`` makes one page of them
 ``simulation``      data with a planted network, the embedded default; ``simulated_genome`` its sequence and motifs
 ``tables``          the columns, types and meaning of everything that is stored
 ``memory``          what a step may use, and the refusal of what does not fit

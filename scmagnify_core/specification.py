@@ -87,6 +87,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
     "imported_networks": ("networks",),
     "network_scores": ("truth",),
+    "report": (),
 }
 PATH_FIELDS = (
     "file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf", "networks",

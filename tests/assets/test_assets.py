@@ -1,5 +1,7 @@
 """Assets called directly with values, and their codecs: what goes in comes out."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 import numpy as np
 import pandas as pd
@@ -17,8 +19,10 @@ from scmagnify_assets.assets.model import trained_model
 from scmagnify_assets.assets.network import multiscale_network, seed_network
 from scmagnify_assets.assets.prior import peak_gene_links, prior_network, tf_binding
 from scmagnify_assets.assets.regfactors import regfactors
+from scmagnify_assets.assets.report import report
 from scmagnify_assets.codecs import CODECS
 from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.lineage import Materialization
 from scmagnify_assets.partitions import join_key
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.activity import Activity
@@ -46,11 +50,15 @@ def context(key: str = "small") -> dg.AssetExecutionContext:
 class InMemory:
     """Encoded tables and files as a codec reads them back from storage."""
 
-    def __init__(self, encoded, folder):
-        self.encoded, self.folder = encoded, folder
+    def __init__(self, encoded, folder, made=None, upstream=()):
+        self.encoded, self.folder, self.made, self.upstream = encoded, folder, made, upstream
 
-    def table(self, name):
-        return TABLES[name].validate(self.encoded.tables[name]).to_pandas()
+    def ancestry(self):
+        return [self.made, *self.upstream]
+
+    def table(self, name, columns=None):
+        table = TABLES[name].validate(self.encoded.tables[name])
+        return (table if columns is None else table.select(list(columns))).to_pandas()
 
     def artifact(self, name):
         content = self.encoded.artifacts[name]
@@ -128,6 +136,30 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
         "shuffled_prior", "random", "elsewhere",
     }  # fmt: skip
     assert set(found["preset"]) == {"recommended"}
+
+    values = {
+        "dataset": again, "prior_network": prior, "multiscale_network": restored, "regfactors": factors,
+        "tf_activity": activities, "regfactor_activity": regfactor_activity(context(), again, factors, specs=specs),
+        "communication_scores": links, "network_scores": scores,
+    }  # fmt: skip
+    shown = {asset: kept(asset, value, tmp_path) for asset, value in values.items()}
+    page = report(context(), trained_model={0: kept("trained_model", model, tmp_path, seed=0)}, **shown)
+    assert through_storage("report", page, tmp_path) == page
+    for name in (*values, "trained_model", "operators"):
+        assert f"id-of-{name}" in page
+    assert str(len(again.cells)) in page
+
+
+def kept(asset, value, folder, seed=None):
+    """A value in storage, made of something that is not shown itself."""
+    made, origin = (
+        Materialization(
+            f"id-of-{name}", "run-1", name, "small", seed, "1+abc", "version", "f" * 64, None, (), {}, {},
+            datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        for name in (asset, "operators")
+    )  # fmt: skip
+    return InMemory(CODECS[asset].encode(value, folder), folder, made, (origin,))
 
 
 def scores_of(**ratios):

@@ -34,8 +34,12 @@ DEPENDENCIES = {
     "communication_scores": {"dataset", "tf_activity"},
     "imported_networks": {"dataset", "prior_network"},
     "network_scores": {"dataset", "prior_network", "diffusion_operators", "multiscale_network", "imported_networks"},
+    "report": {
+        "dataset", "prior_network", "trained_model", "multiscale_network", "regfactors", "tf_activity",
+        "regfactor_activity", "communication_scores", "network_scores",
+    },
     "leaderboard": {"network_scores"},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+import scmagnify_assets
+import scmagnify_core
 from scmagnify_assets import lakehouse as module
+from scmagnify_assets import lineage
 from scmagnify_assets.lakehouse import Lakehouse, check_name, extension_path
 from scmagnify_assets.lineage import Input, Materialization, code_version, package_versions
 from scmagnify_assets.views import VIEWS
@@ -476,6 +479,43 @@ def test_materialization_survives_its_row(lake: Lakehouse) -> None:
     assert lake.current("multiscale_network", "x") == made
     assert '"duckdb": "1.5.5"' in lake.read("lineage", "x")["packages"].iloc[0]
     assert package_versions()["deltalake"] == "1.6.6"
+
+
+def test_ancestry_is_all_that_a_materialization_goes_back_to(lake: Lakehouse) -> None:
+    seeds = [write_seed(lake, seed_network(2), seed=seed) for seed in (0, 1)]
+    network = write_network(lake, 2, inputs=[one.to_input() for one in seeds])
+    write_network(lake, 2, dataset="y")
+    page = lake.write("report", "x", None, {}, {"a": b"1"}, **MADE | {"inputs": [network.to_input(), seeds[0].to_input()]})
+    found = lake.ancestry(page)
+    assert found[0] == page
+    assert sorted(one.materialization_id for one in found) == sorted(
+        one.materialization_id for one in (page, network, *seeds)
+    )
+    assert lake.ancestry(seeds[1]) == [seeds[1]]
+
+
+def test_code_version_covers_code_and_templates_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "some_package"
+    package.mkdir()
+    for name in ("__init__.py", "page.html.j2", "page.css", "page.js", "notes.txt"):
+        (package / name).write_text("a", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lineage, "SOURCE_PACKAGES", ("some_package",))
+    seen = [code_version.__wrapped__()]
+    for name in ("__init__.py", "page.html.j2", "page.css", "page.js"):
+        (package / name).write_text("b", encoding="utf-8")
+        seen.append(code_version.__wrapped__())
+    assert len(set(seen)) == len(seen)
+    (package / "notes.txt").write_text("b", encoding="utf-8")
+    assert code_version.__wrapped__() == seen[-1]
+
+
+def test_code_version_leaves_out_no_file_of_the_packages() -> None:
+    for package in (scmagnify_assets, scmagnify_core):
+        files = [path for path in Path(package.__path__[0]).rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} <= {*lineage.SOURCE_SUFFIXES, ".pyc"}
 
 
 # -------------------------------------------------------------------- artefacts

@@ -1,11 +1,14 @@
 """The graph wired up: lineage and data versions as Dagster and the lake record them, and what checks catch."""
 
 import hashlib
+import html
+import re
 
 import dagster as dg
 import pytest
 
 from scmagnify_assets import registry
+from scmagnify_assets.codecs import REPORT
 from scmagnify_assets.failures import DATASET_TAG
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
@@ -95,6 +98,44 @@ def test_run_records_lineage_versions_and_metadata(ran):
         assert all(one.passed for one in evaluations)
 
 
+def test_the_report_is_of_just_what_it_says_it_read(ran):
+    lake = Lakehouse(ran.lake)
+    made = lake.current("report", "small")
+    page = lake.artifact_path("report", "small", None, REPORT, made=made, verify=True).read_text(encoding="utf-8")
+    read = {(one.asset, one.seed) for one in made.inputs}
+    assert read == {("trained_model", 0), ("trained_model", 1)} | {
+        (name, None) for name in (
+            "dataset", "prior_network", "multiscale_network", "regfactors", "tf_activity", "regfactor_activity",
+            "communication_scores", "network_scores",
+        )
+    }  # fmt: skip
+    for one in lake.ancestry(made)[1:]:  # all that stands behind it is named, back to the file
+        assert one.materialization_id in page, one.asset
+        assert one.run_id in page
+    assert registry.find(lake, "small").sha256 in page
+    # The query at the foot gives the page's own table.
+    query = re.search(r"<pre><code>(SELECT .*?)</code></pre>", page, re.DOTALL)[1]
+    rows = lake.sql(html.unescape(query)).to_pylist()
+    shown = re.findall(r'<td class="number">(\d+)</td><td>([^<]+)</td><td>([^<]+)</td>', page)
+    assert [(str(row["rank"]), row["source"], row["target"]) for row in rows] == shown
+
+    with open_instance(ran) as instance:
+        metadata = latest(instance, "report", "small").metadata
+    assert metadata["size_mb"].value < 8
+    assert metadata["open"].value == "scmagnify report small --open"
+    assert metadata[f"file/{REPORT}"].value == str(lake.artifact_path("report", "small", None, REPORT, made=made))
+    assert "data:image/png;base64" in metadata["figure"].value
+
+
+def test_the_report_again_of_the_same_results_is_the_same(ran):
+    lake = Lakehouse(ran.lake)
+    before = lake.current("report", "small")
+    run_dataset(ran, "small", select=["report"], log_level="CRITICAL")
+    again = lake.current("report", "small")
+    assert again.materialization_id != before.materialization_id
+    assert again.data_version == before.data_version
+
+
 def test_seeds_of_an_earlier_setting_take_no_part(ran):
     run_dataset(ran, "small", seeds=1, log_level="CRITICAL")
     lake = Lakehouse(ran.lake)
@@ -103,6 +144,7 @@ def test_seeds_of_an_earlier_setting_take_no_part(ran):
     assert set(lake.read("seed_network", "small")["seed"]) == {0}  # rows of the former content are gone
     former = lake.versions("seed_network", "small")["version"].iloc[1]
     assert set(lake.read("seed_network", "small", version=int(former))["seed"]) == {0, 1}  # and stay readable
+    assert [one.seed for one in lake.current("report", "small").inputs if one.asset == "trained_model"] == [0]
 
 
 def test_announce_reports_a_version_once(home, raw_settings):

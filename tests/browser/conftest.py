@@ -172,6 +172,20 @@ def page(platform: Platform, chromium: str, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
+def report_file(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a small data set, as the command line makes it and gives it out."""
+    root = tmp_path_factory.mktemp("report")
+    _fill(root / "home", root / "files")
+    environment = os.environ | {"SCMAGNIFY_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"}
+    for arguments in (("run", DATASET, "--seeds", "2"), ("report", DATASET, "--output", "page.html")):
+        done = subprocess.run(
+            [_scmagnify(), *arguments], env=environment, cwd=root, capture_output=True, text=True, timeout=400
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return root / "page.html"
+
+
+@pytest.fixture(scope="module")
 def dropped(platform: Platform) -> str:
     """Name of a data set that was dropped into the incoming folder, together with a file that is none."""
     incoming = platform.home / "incoming"
