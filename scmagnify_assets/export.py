@@ -384,6 +384,7 @@ def written_whole(path: Path, suffix: str) -> Iterator[Path]:
 @contextmanager
 def _staging(path: Path) -> Iterator[Path]:
     """An empty folder on the file system of ``path``, to be renamed or emptied; gone afterwards."""
+    _refuse_missing_folder(path)
     place = path if path.is_dir() else path.parent
     try:
         # A folder within: its own mode is private, and what is made in it is as the user's other files.

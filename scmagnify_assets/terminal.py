@@ -259,22 +259,16 @@ def _records(rows: "pa.RecordBatchReader") -> Iterator[tuple[Any, ...]]:
 
 def _write_whole(path: Path, rows: "pa.RecordBatchReader", format: Format) -> int:
     """Write rows to a file, all of them or, on an error, none; returns how many."""
+    from scmagnify_assets.export import written_whole
+
     counted = _Counted(rows)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with written_whole(path, path.suffix) as temporary:
         if format is Format.parquet:
             with temporary.open("wb") as binary:
                 _write_parquet(binary, counted)
         else:
             with temporary.open("w", encoding="utf-8", newline="") as text:
                 _write_text(text, counted, Format.csv if format is Format.table else format)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"'{path}'", f"cannot be written ({error.strerror or error}).", "Choose another file."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return counted.n_rows
 
 
