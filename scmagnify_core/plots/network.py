@@ -186,7 +186,7 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
         The gene has no candidate edge; the message has names of near spelling.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.patches import FancyBboxPatch
+    from matplotlib.patches import Rectangle
 
     check_names("gene", [gene], pd.concat([edges["source"], edges["target"]]).astype(str).unique())
     scored = edges[(edges["score"] > 0) & (edges["source"] != edges["target"])]
@@ -205,10 +205,7 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
     most, reach = drawn["score"].max(), max(1.0, drawn["lag"].max() if len(drawn) else 1.0)
     half = 0.025 * reach  # of the gene's box
     height = max(5, n_rows)
-    box = FancyBboxPatch(
-        (-half, -0.5), 2 * half, height, boxstyle="square,pad=0", facecolor="#E8E8E8", edgecolor="black", zorder=3
-    )  # fmt: skip
-    axis.add_patch(box)
+    axis.add_patch(Rectangle((-half, -0.5), 2 * half, height, facecolor="#E8E8E8", edgecolor="black", zorder=3))
     axis.text(0, height - 0.1, fit(gene), ha="center", va="bottom", fontsize=TITLE, fontweight="bold")
     tfs = set(edges["source"])
     for part, name, side in ((shown_into, "source", -1), (shown_out, "target", 1)):
@@ -221,13 +218,11 @@ def plot_neighbourhood(edges: pd.DataFrame, gene: str, n_top: int = 20) -> "Figu
     left, right = (1.08 * reach if len(part) else 0.15 * reach for part in (shown_into, shown_out))
     axis.set(xlim=(-left, right), ylim=(-1, height + 0.6))
     handles = [
-        Line2D([], [], color=ACTIVATES, linewidth=2, label="→ activates"),
+        Line2D([], [], color=ACTIVATES, linewidth=2, label="→ activates (wider: higher score)"),
         Line2D([], [], color=REPRESSES, linewidth=2, label="⊣ represses"),
         Line2D([], [], color=NEUTRAL, linewidth=1.2, linestyle=(0, (3, 2)), label="not selected"),
-        Line2D([], [], color="black", marker="o", linestyle="none", markersize=5, label="TF"),
-        Line2D(
-            [], [], color="black", marker="o", linestyle="none", markersize=5, markerfacecolor="white", label="no TF"
-        ),
+        Line2D([], [], color="black", marker="o", linestyle="", markersize=5, label="TF"),
+        Line2D([], [], color="black", marker="o", linestyle="", markersize=5, markerfacecolor="white", label="no TF"),
     ]
     if drawn.empty:
         axis.text(

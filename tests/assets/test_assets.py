@@ -47,6 +47,14 @@ def context(key: str = "small") -> dg.AssetExecutionContext:
     return dg.build_asset_context(partition_key=key, instance=instance)
 
 
+def figures(of: dg.AssetExecutionContext) -> set[str]:
+    """Names of the figures that an asset has put on its page."""
+    metadata = of.get_output_metadata("result") or {}
+    shown = {name for name in metadata if name.startswith("figure")}
+    assert all("data:image/png;base64," in metadata[name].value for name in shown)
+    return shown
+
+
 class InMemory:
     """Encoded tables and files as a codec reads them back from storage."""
 
@@ -90,7 +98,9 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     links = through_storage("peak_gene_links", peak_gene_links(context(), again, specs=specs), tmp_path)
     assert links["peak_gene_links"]["is_linked"].any()
     assert links["peaks"]["gc_content"].between(0.2, 0.8).all()
-    binding = through_storage("tf_binding", tf_binding(context(), again, links, specs=specs), tmp_path)
+    page = context()
+    binding = through_storage("tf_binding", tf_binding(page, again, links, specs=specs), tmp_path)
+    assert figures(page) == {"figure", "figure_locus"}
     assert set(binding["motifs"]["source"]) <= set(again.genes)
     prior = prior_network(context(), again, moving, links, binding, specs=specs)
     assert {"imported", "imported+motif_atac"} == set(prior.evidence["evidence"])
@@ -110,7 +120,9 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     network = through_storage("seed_network", networks[0], tmp_path)
     np.testing.assert_array_equal(network.tensor(), networks[0].tensor())
 
-    aggregate = multiscale_network(context(), {0: network}, again, prior, stored, specs=specs)
+    page = context()
+    aggregate = multiscale_network(page, {0: network}, again, prior, stored, specs=specs)
+    assert figures(page) == {"figure", "figure_ranking", "figure_lags", "figure_stability"}
     restored = through_storage("multiscale_network", aggregate, tmp_path)
     np.testing.assert_array_equal(restored.network.tensor(), aggregate.network.tensor())
     np.testing.assert_array_equal(restored.weight_sd, aggregate.weight_sd)
@@ -122,7 +134,9 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
 
     factors = through_storage("regfactors", regfactors(context(), restored, specs=specs), tmp_path)
     assert factors["regfactors"]["energy_share"].sum() == pytest.approx(1, abs=1e-3)
-    activities = through_storage("tf_activity", tf_activity(context(), again, restored, specs=specs), tmp_path)
+    page = context()
+    activities = through_storage("tf_activity", tf_activity(page, again, restored, specs=specs), tmp_path)
+    assert figures(page) == {"figure", "figure_trends", "figure_embedding"}
     assert set(activities.table["cell"]) == set(again.cells)
     through_storage("regfactor_activity", regfactor_activity(context(), again, factors, specs=specs), tmp_path)
     links = communication_scores(context(), again, activities, specs=specs)
