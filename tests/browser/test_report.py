@@ -77,7 +77,7 @@ def test_pointing_at_a_gene_tells_score_lag_pvalue_and_stability(report: Opened)
     page.locator("#network-figure").scroll_into_view_if_needed()
     box = page.locator("#network-figure .scatterlayer .trace:nth-last-child(2) .point").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    text = page.locator("#network-figure .hoverlayer .hovertext").inner_text()
+    text = page.locator("#network-figure .hoverlayer .hovertext").text_content()
     for wanted in ("rank", "score", "lag", "p-value", "FDR", "stability"):
         assert wanted in text
 
