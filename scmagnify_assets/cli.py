@@ -399,7 +399,8 @@ def report(
     try:
         shutil.copyfile(lake.artifact_path("report", name, None, REPORT, made=made), target)
     except OSError as error:
-        raise InputError(f"--output {target}", f"cannot be written ({error.strerror}).", "Name another file.") from error
+        found = f"cannot be written ({error.strerror})."
+        raise InputError(f"--output {target}", found, "Name another file.") from error
     out.print(f"{_escape(str(target.resolve()))}", soft_wrap=True, highlight=False)
     if open_:
         import webbrowser

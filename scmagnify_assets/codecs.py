@@ -23,7 +23,6 @@ from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network
 from scmagnify_core.prior import PriorNetwork
 
-
 REPORT = "report.html"
 
 

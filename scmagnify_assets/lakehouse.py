@@ -648,7 +648,9 @@ class Lakehouse:
 
     def ancestry(self, made: Materialization) -> list[Materialization]:
         """A materialization and everything that it was made from, back to the file, each once."""
-        rows = {row["materialization_id"]: row for row in self._rows("lineage", {"dataset": made.dataset}).to_pylist()}
+        rows = {
+            row["materialization_id"]: row for row in self._rows("lineage", {"dataset": made.dataset}).to_pylist()
+        }
         found: dict[str, Materialization] = {}
         ahead = [made.materialization_id]
         while ahead:

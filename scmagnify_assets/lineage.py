@@ -40,8 +40,9 @@ PACKAGES = (
 def code_version() -> str:
     """Version of the installed package and 12 hex digits of the hash of its source.
 
-    The hash covers the relative path and content of every ``*.py`` of the two packages, and of the report's template
-    with its style and script, in sorted order, so that any edit, rename or removal shows. Computed once per process: code does not change under a run.
+    The hash covers the relative path and content of every ``*.py`` of the two packages, and of the report's template,
+    style and script, in sorted order, so that any edit, rename or removal shows. Computed once per process: code does
+    not change under a run.
     """
     digest = hashlib.sha256()
     for package in SOURCE_PACKAGES:

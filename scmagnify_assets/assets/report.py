@@ -84,9 +84,7 @@ def report(
 def origins_of(shown: list[Stored]) -> tuple[Origin, ...]:
     """What was read, and all that it goes back to, in the order of the graph."""
     read = {one.made.materialization_id for one in shown}
-    found: dict[str, Materialization] = {
-        made.materialization_id: made for one in shown for made in one.ancestry()
-    }
+    found: dict[str, Materialization] = {made.materialization_id: made for one in shown for made in one.ancestry()}
 
     def place(one: Materialization) -> tuple[int, int, pd.Timestamp, str]:
         order = ORDER.index(one.asset) if one.asset in ORDER else len(ORDER)

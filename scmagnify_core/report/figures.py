@@ -33,9 +33,7 @@ class Drawing:
     caption: str
 
 
-def draw(
-    name: str, make: "Callable[[], Figure]", alt: str, caption: str = "", names: Iterable[str] = ()
-) -> Drawing:
+def draw(name: str, make: "Callable[[], Figure]", alt: str, caption: str = "", names: Iterable[str] = ()) -> Drawing:
     """Draw a figure and embed it.
 
     Parameters

@@ -34,7 +34,8 @@ class ReportInput:
     """Bodies of the tables of one data set, and where they came from.
 
     A table that a data set does not have (communication without ligand-receptor pairs, say) is an empty frame, and its
-    section says so. Of activities only cell, name and activity are looked at. ``histories`` is ``training_history`` by seed; ``origins`` are in the order of the graph.
+    section says so. Of activities only cell, name and activity are looked at. ``histories`` is ``training_history`` by
+    seed; ``origins`` are in the order of the graph.
     """
 
     name: str

@@ -80,9 +80,7 @@ def embedding_data(
         at = order["cell"].isin(sample["cell"]).to_numpy()
         for one in wanted:
             column = wide[one].to_numpy(dtype=np.float64)
-            values.append(
-                {"name": one, "kind": kind, "trend": trends[one], **_in_bytes(column[at], symmetric=True)}
-            )
+            values.append({"name": one, "kind": kind, "trend": trends[one], **_in_bytes(column[at], symmetric=True)})
     return {
         "x": _in_bytes(sample["embedding_1"].to_numpy(dtype=np.float64), clip=0.0, n_bytes=2),
         "y": _in_bytes(sample["embedding_2"].to_numpy(dtype=np.float64), clip=0.0, n_bytes=2),
@@ -125,9 +123,7 @@ def _labels(column: pd.Series) -> dict[str, Any] | None:
     return {"names": names, "codes": codes.tolist()}
 
 
-def _in_bytes(
-    values: np.ndarray, *, clip: float = CLIP, n_bytes: int = 1, symmetric: bool = False
-) -> dict[str, Any]:
+def _in_bytes(values: np.ndarray, *, clip: float = CLIP, n_bytes: int = 1, symmetric: bool = False) -> dict[str, Any]:
     """Values as unsigned integers between ``low`` and ``high``, in base64, little-endian; NaN as the middle."""
     known = values[np.isfinite(values)]
     low, high = (float(np.quantile(known, share)) for share in (clip, 1 - clip)) if len(known) else (0.0, 1.0)

@@ -13,7 +13,7 @@ Decisions
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -264,13 +264,16 @@ def _names(given: ReportInput) -> list[str]:
 
 @dataclass(frozen=True)
 class EdgeRow:
-    """A row of the table of edges: each number as it reads and as it sorts."""
+    """A row of the table of edges: each number as it reads and as it sorts.
+
+    ``is_kept`` is False for an edge that the model leaves out, so that a dense one ranks it.
+    """
 
     rank: int
     source: str
     target: str
     sign: str
-    cells: tuple[tuple[str, float | None], ...]
+    numbers: tuple[tuple[str, float | None], ...]
     evidence: str
     is_kept: bool
 
@@ -278,16 +281,22 @@ class EdgeRow:
 def _edge_rows(given: ReportInput) -> Iterator[EdgeRow]:
     top = given.edges.sort_values(["rank", "source", "target"], kind="stable").head(N_EDGES)
     evidence = given.prior_network[["source", "target", "evidence", "n_peaks"]]
-    for row in top.merge(evidence, on=["source", "target"], how="left").itertuples(index=False):
+    rows: list[Mapping[str, Any]] = top.merge(evidence, on=["source", "target"], how="left").to_dict("records")  # type: ignore[assignment]
+    for row in rows:
         numbers = (
-            (row.score, f"{row.score:.3f}"), (row.lag, f"{row.lag:.1f}"), (row.pvalue, _pvalue(row.pvalue)),
-            (row.padj, _pvalue(row.padj)), (row.stability, f"{row.stability:.0%}"),
+            (row["score"], f"{row['score']:.3f}"), (row["lag"], f"{row['lag']:.1f}"),
+            (row["pvalue"], _pvalue(row["pvalue"])), (row["padj"], _pvalue(row["padj"])),
+            (row["stability"], f"{row['stability']:.0%}"),
         )  # fmt: skip
         yield EdgeRow(
-            int(row.rank), str(row.source), str(row.target), "activates" if row.signed_score >= 0 else "represses",
-            tuple((text, None if pd.isna(value) else float(value)) for value, text in numbers),
-            _evidence(row.evidence, row.n_peaks), bool(row.has_weight is True or row.has_weight == 1),
-        )  # fmt: skip
+            rank=int(row["rank"]),
+            source=str(row["source"]),
+            target=str(row["target"]),
+            sign="activates" if row["signed_score"] >= 0 else "represses",
+            numbers=tuple((text, None if pd.isna(value) else float(value)) for value, text in numbers),
+            evidence=_evidence(row["evidence"], row["n_peaks"]),
+            is_kept=pd.isna(row["has_weight"]) or bool(row["has_weight"]),
+        )
 
 
 def _pvalue(value: Any) -> str:

@@ -58,7 +58,9 @@ def differing_settings(origins: Sequence[Origin]) -> list[Setting]:
     found: dict[tuple[str, str], Setting] = {}
     for one in _with_settings(origins):
         preset = one.parameters["preset"]
-        usual = _flat(DatasetSpec.model_validate({"name": "x", "file": "x", "preset": preset}).model_dump(mode="json"))
+        usual = _flat(
+            DatasetSpec.model_validate({"name": "x", "file": "x", "preset": preset}).model_dump(mode="json")
+        )
         for key, value in _flat(one.parameters).items():
             if key.partition(".")[0] in NO_SETTING or (key in usual and usual[key] == value):
                 continue

@@ -92,7 +92,7 @@ def verdicts(scores: pd.DataFrame) -> list[str]:
         of = rows.set_index("method")
         if "scmagnify" not in of.index:
             continue
-        own = of.loc["scmagnify"]
+        own = of[of.index == "scmagnify"].iloc[0]
         text = (
             f"Against the ground truth “{truth}” ({int(own['n_true']):,} true edges among {int(own['n_universe']):,} "
             f"candidates) the AUPRC of the network is {_ratio(own)} times that of a random order"
@@ -123,11 +123,13 @@ def score_rows(scores: pd.DataFrame) -> list[ScoreRow]:
     rows = pd.concat([_canonical(scores, asked).assign(asked=asked) for asked in ASKED])
     rows = rows.sort_values("auprc_ratio", ascending=False, kind="stable")
     found = []
-    for row in rows.itertuples():
-        kind = "this network" if row.method == "scmagnify" else "control" if row.method in CONTROLS else "baseline"
-        interval = _plain(row.auprc_ratio_low, row.auprc_ratio_high)
-        numbers = (_plain(row.auprc_ratio), interval, _plain(row.epr), _plain(row.sign_accuracy), _plain(row.lag_spearman))
-        found.append(ScoreRow(f"{row.truth}: {ASKED[row.asked]}", str(row.method), kind, numbers))
+    for row in rows.to_dict("records"):
+        method = str(row["method"])
+        kind = "this network" if method == "scmagnify" else "control" if method in CONTROLS else "baseline"
+        interval = _plain(row["auprc_ratio_low"], row["auprc_ratio_high"])
+        others = (_plain(row[column]) for column in ("epr", "sign_accuracy", "lag_spearman"))
+        numbers = (_plain(row["auprc_ratio"]), interval, *others)
+        found.append(ScoreRow(f"{row['truth']}: {ASKED[row['asked']]}", method, kind, numbers))
     return found
 
 
@@ -239,9 +241,7 @@ def _canonical(scores: pd.DataFrame, prior_edges: str) -> pd.DataFrame:
     """Rows of one question by our own definition of the figures; scores of an older product name no definition."""
     if scores.empty:
         return scores
-    return scores[
-        (scores["variant"].fillna("canonical") == "canonical") & (scores["prior_edges"] == prior_edges)
-    ]
+    return scores[(scores["variant"].fillna("canonical") == "canonical") & (scores["prior_edges"] == prior_edges)]
 
 
 def _mean(table: pd.DataFrame, column: str) -> float | None:

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
 class Opened:
@@ -62,7 +62,8 @@ def test_the_page_opens_without_a_network_or_a_complaint(report: Opened, report_
 def test_the_network_follows_the_chosen_gene(report: Opened) -> None:
     page = report.page
     first = page.evaluate("document.getElementById('network-figure').dataset.gene")
-    other = page.evaluate("first => Array.from(document.querySelectorAll('#genes option'), o => o.value).find(g => g !== first)", first)
+    names = page.eval_on_selector_all("#genes option", "options => options.map(o => o.value)")
+    other = next(name for name in names if name != first)
     page.fill("#gene", other.lower())
     assert page.evaluate("document.getElementById('network-figure').dataset.gene") == other
     assert page.locator("#network-figure .annotation-text", has_text=other).count() == 1
@@ -77,7 +78,7 @@ def test_pointing_at_a_gene_tells_score_lag_pvalue_and_stability(report: Opened)
     page.locator("#network-figure").scroll_into_view_if_needed()
     box = page.locator("#network-figure .scatterlayer .trace:nth-last-child(2) .point").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    text = page.locator("#network-figure .hoverlayer .hovertext").inner_text()
+    text = page.locator("#network-figure .hoverlayer .hovertext").text_content()
     for wanted in ("rank", "score", "lag", "p-value", "FDR", "stability"):
         assert wanted in text
 
@@ -123,12 +124,13 @@ def test_the_table_sorts_and_searches(report: Opened) -> None:
     ranks = column(1)
     assert ranks == sorted(ranks, key=int)
     page.get_by_role("button", name="p-value").click()
-    values = page.eval_on_selector_all("#edge-table td:nth-child(7)", "cells => cells.map(c => Number(c.dataset.value))")
+    numbers = "cells => cells.map(c => Number(c.dataset.value))"
+    values = page.eval_on_selector_all("#edge-table td:nth-child(7)", numbers)
     assert values == sorted(values)
     assert column(1) != ranks
     wanted = column(3)[0]
     page.fill("#search", wanted)
-    assert all(wanted in (source, target) or wanted in source + target for source, target in zip(column(2), column(3), strict=True))
+    assert all(wanted in source or wanted in target for source, target in zip(column(2), column(3), strict=True))
     assert f"of {len(ranks)} edges" in page.inner_text("#search-note")
     page.fill("#search", "")
     assert len(column(1)) == len(ranks)

@@ -31,7 +31,9 @@ SECTIONS = (
     "data", "training", "network", "edges", "lags", "regfactors", "activity", "communication", "stability", "scores",
     "provenance",
 )  # fmt: skip
-EVIL = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "</script><b>", "a&b", "$\\frac$", "{{ 7*7 }}")
+EVIL = (
+    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "</script><b>", "a&b", "$\\frac$", "{{ 7*7 }}",
+)  # fmt: skip
 
 
 def body(name, rows):
@@ -70,8 +72,8 @@ def make(sources, targets, clusters, truth="chip"):
     signed = np.linspace(1, 0.01, n_edges) * np.where(np.arange(n_edges) % 3 == 2, -1, 1)
     both = {"source": [source for source, _ in pairs], "target": [target for _, target in pairs]}
     edges = body("edges", both | {
-        "score": np.abs(signed), "signed_score": signed, "lag": 1 + 2 * rng.random(n_edges), "peak_lag": 1, "n_seeds": 2,
-        "stability": 1.0, "sign_agreement": 1.0, "score_sd": 0.01, "rank": np.arange(1, n_edges + 1),
+        "score": np.abs(signed), "signed_score": signed, "lag": 1 + 2 * rng.random(n_edges), "peak_lag": 1,
+        "n_seeds": 2, "stability": 1.0, "sign_agreement": 1.0, "score_sd": 0.01, "rank": np.arange(1, n_edges + 1),
         "is_selected": np.arange(n_edges) < 6, "has_weight": np.arange(n_edges) < 12,
         "pvalue": np.geomspace(1e-9, 0.9, n_edges), "padj": np.geomspace(1e-8, 1, n_edges),
     })  # fmt: skip
@@ -89,36 +91,39 @@ def make(sources, targets, clusters, truth="chip"):
         {"regfactor": factor, "mode": mode, "name": name, "loading": rng.normal()}
         for factor in ("RF1", "RF2") for mode, those in names.items() for name in those
     ]  # fmt: skip
-    factors = {"energy_share": [0.7, 0.3], "link_share": 0.9, "peak_lag": [1, 2], "top_sources": "A", "top_targets": "g1"}
+    factors = {"regfactor": ["RF1", "RF2"], "energy_share": [0.7, 0.3], "link_share": 0.9, "peak_lag": [1, 2]}
 
     def active(column, those):
         rows = [(cell, name) for name in those for cell in cells["cell"]]
         table = {"cell": [cell for cell, _ in rows], column: [name for _, name in rows]}
         return pd.DataFrame(table | {"activity": rng.normal(size=len(rows)), "pvalue": 0.5, "padj": 0.5})
 
+    agreement = {"seed_a": [0], "seed_b": 1, "n_top": 6, "jaccard": 0.8, "spearman": 0.9}
+    follows = {"receptor": targets[1], "tf": sources[0], "lag": 1, "association": 0.8}
+    ratios = {"scmagnify": (3.0, 2.5, 3.5), "boosted_trees": (2.0, 1.5, 2.4), "random": (1.0, 0.9, 1.1)}
     pair = {"sender": clusters[0], "receiver": clusters[-1], "ligand": targets[0], "receptor": targets[1]}
     scored = {"score": [0.9], "pvalue": 0.01, "padj": 0.02}
     return ReportInput(
         name="small", cells=cells, genes=genes, prior_network=prior, histories={0: history, 1: history},
         multiscale_network=multiscale, edges=edges,
-        seed_agreement=body("seed_agreement", {"seed_a": [0], "seed_b": 1, "n_top": 6, "jaccard": 0.8, "spearman": 0.9}),
-        regfactors=body("regfactors", {"regfactor": ["RF1", "RF2"]} | factors),
+        seed_agreement=body("seed_agreement", agreement),
+        regfactors=body("regfactors", factors | {"top_sources": "A", "top_targets": "g1"}),
         regfactor_loadings=body("regfactor_loadings", loadings),
         tf_activity=active("source", sources), regfactor_activity=active("regfactor", ("RF1", "RF2")),
         ligand_receptor=body("ligand_receptor", pair | scored | {"ligand_mean": 1.0, "receptor_mean": 1.0}),
-        receptor_tf=body("receptor_tf", scored | {"receptor": targets[1], "tf": sources[0], "lag": 1, "association": 0.8}),
+        receptor_tf=body("receptor_tf", scored | follows),
         communication_scores=body("communication_scores", pair | scored | {
             "tf": sources[0], "lag": 1, "ligand_receptor_score": 0.9, "receptor_tf_association": 0.8,
         }),
-        network_scores=scores_of(truth, scmagnify=(3.0, 2.5, 3.5), boosted_trees=(2.0, 1.5, 2.4), random=(1.0, 0.9, 1.1)),
+        network_scores=scores_of(truth, **ratios),
         origins=(origin("raw_dataset", is_shown=False), origin("dataset", sha256={"file": "f" * 64}),
                  origin("multiscale_network")),
     )  # fmt: skip
 
 
 def scores_of(truth="chip", **ratios):
-    same = {"truth": truth, "prior_edges": "only", "n_true": 5, "n_universe": 24, "density": 0.2, "auprc": 0.5, "epr": 2.0}
-    same |= {"epr_ceiling": 5.0, "variant": "canonical"}
+    same = {"truth": truth, "prior_edges": "only", "n_true": 5, "n_universe": 24, "density": 0.2}
+    same |= {"auprc": 0.5, "epr": 2.0, "epr_ceiling": 5.0, "variant": "canonical"}
     return body("network_scores", [
         same | {"method": method, "auprc_ratio": ratio, "auprc_ratio_low": low, "auprc_ratio_high": high}
         for method, (ratio, low, high) in ratios.items()
@@ -227,7 +232,7 @@ def test_render_report_links_lead_to_sections(page):
     ("tables", "said"),
     [
         (
-            ("ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement", "network_scores", "tf_activity"),
+            ("ligand_receptor", "communication_scores", "seed_agreement", "network_scores", "tf_activity"),
             ("set ligand_receptor", "set seeds = 3", "set truth", "No TF has enough targets"),
         ),
         (
@@ -353,7 +358,8 @@ def test_sentences_sum_up_several_truths_and_say_where_a_baseline_is_ahead(small
     assert "1.10 to 3.00 times that of a random order; against 1 of them it cannot be told from chance." in said
     assert said.endswith("In 1 of them it is ahead of every baseline.")
     lost = pd.concat([scores_of("chip", **behind), scores_of("string", **behind)])
-    assert sentences(replace(small, network_scores=lost))[-1].endswith("In none of them is it ahead of every baseline.")
+    said = sentences(replace(small, network_scores=lost))[-1]
+    assert said.endswith("In none of them is it ahead of every baseline.")
     (tile,) = [fact for fact in facts(replace(small, network_scores=both)) if fact.label == "AUPRC ratio"]
     assert (tile.value, tile.note) == ("1.10 to 3.00", "2 ground truths; 1 is a random order")
 
@@ -375,7 +381,8 @@ def test_network_data_holds_the_strongest_edges_of_every_gene():
     pairs = [(f"T{i}", f"g{j}") for i in range(30) for j in range(60)]
     edges = pd.DataFrame(pairs, columns=["source", "target"])
     edges["score"] = rng.permutation(len(edges)) / len(edges)
-    edges = edges.assign(signed_score=-edges["score"], lag=1.5, stability=1.0, pvalue=np.nan, padj=0.04, is_selected=True)
+    edges = edges.assign(signed_score=-edges["score"], lag=1.5, stability=1.0, pvalue=np.nan, padj=0.04)
+    edges["is_selected"] = True
     edges["rank"] = edges["score"].rank(ascending=False).astype(int)
     found = network_data(edges)
     names = found["genes"]
@@ -427,7 +434,8 @@ def test_embedding_data_samples_cells_but_not_their_means(monkeypatch, small):
 def test_embedding_data_has_a_line_per_lineage(small):
     cells = small.cells.assign(lineage=["left", "right"] * (N_CELLS // 2 - 1) + [None, "tiny"])
     found = embedding_data(cells, small.tf_activity, small.regfactor_activity, small.edges)
-    assert [line["lineage"] for line in found["values"][0]["trend"]] == ["left", "right"]  # of "tiny" there is one cell
+    # Of "tiny" there is one cell.
+    assert [line["lineage"] for line in found["values"][0]["trend"]] == ["left", "right"]
     assert found["lineages"]["codes"][-2] == -1
 
 
@@ -512,7 +520,7 @@ def test_used_files_are_named_without_their_folders():
 
 def test_the_page_tells_where_everything_came_from(text, page):
     assert "secret" not in text
-    for wanted in ("run-of-multiscale_network", "multiscale_network-None", "f" * 64, "1+abc", "numpy 2.0", "2026-01-02 03:04"):
+    for wanted in ("run-of-dataset", "multiscale_network-None", "f" * 64, "1+abc", "numpy 2.0", "2026-01-02 03:04"):
         assert wanted in page.text, wanted
     query = edge_query("small", 24, "multiscale_network-None")
     assert re.sub(r"\s+", " ", query) in page.text

@@ -33,6 +33,7 @@ def shell(new_shell, tmp_path_factory, simulated):
     said = shell.run("run", "small", "--seeds", "2", *FAST)
     assert "Strongest edges of small" in said
     assert "Against the ground truth" in said
+    assert said.rstrip().endswith("report small --open")
     return shell
 
 
@@ -97,14 +98,37 @@ def test_rerun_replaces_its_own_rows_and_keeps_former_versions(shell, simulated,
 @pytest.mark.e2e
 def test_same_settings_give_the_same_network_bit_for_bit(shell):
     # The report names the runs and materializations that it shows, so another run has another report.
-    query = (
-        "SELECT asset, seed, data_version FROM lineage WHERE dataset = 'small' AND asset NOT IN ('raw_dataset', 'report')"
-    )
+    those = "dataset = 'small' AND asset NOT IN ('raw_dataset', 'report')"
+    query = f"SELECT asset, seed, data_version FROM lineage WHERE {those}"
     first = shell.sql(query)
     shell.run("run", "small", "--seeds", "2", *FAST)
     both = shell.sql(query)
     assert len(both) == 2 * len(first)
     assert {tuple(row.values()) for row in both} == {tuple(row.values()) for row in first}
+
+
+@pytest.mark.e2e
+def test_report_is_written_where_it_is_wanted(shell, tmp_path):
+    page = tmp_path / "any name.html"
+    said = shell.run("report", "small", "--output", page)
+    assert said.strip() == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "Gene-regulatory network of small" in text
+    assert len(page.read_bytes()) < 8e6
+    shell.run("report", "small", "-o", tmp_path)
+    assert (tmp_path / "small.html").read_bytes() == page.read_bytes()
+
+
+def test_report_that_is_not_to_be_had_says_what_to_do(shell, simulated, tmp_path):
+    assert "'nobody': is not registered" in shell.run("report", "nobody", status=1)
+    shell.run("add", simulated["data"], "--name", "idle", "--prior", simulated["prior"])
+    said = shell.run("report", "idle", status=1)
+    assert "report of 'idle': has not been made yet." in said
+    assert "run idle" in said
+    said = shell.run("report", "small", "--output", tmp_path / "no" / "such" / "folder.html", status=1)
+    assert "cannot be written" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.e2e
