@@ -155,8 +155,12 @@ def _kinds(dtype: pa.DataType) -> tuple[str, ...] | None:
 
 DATASET = Column("dataset", TEXT, "name of the data set", example="demo")
 SEED = Column("seed", INT16, "random seed of the trained model", example="0")
-MADE_BY = Column("materialization_id", TEXT, "the materialization that wrote the row; key into `lineage`",
-                 example="7e97b447e32c...")
+MADE_BY = Column(
+    "materialization_id",
+    TEXT,
+    "the materialization that wrote the row; key into `lineage`",
+    example="7e97b447e32c...",
+)
 SOURCE = Column("source", TEXT, "regulator (TF)", example="TF12")
 TARGET = Column("target", TEXT, "regulated gene", example="G013")
 LAG = Column("lag", INT16, "lag, counted from 1", "steps", example="2")
