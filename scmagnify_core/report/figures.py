@@ -47,10 +47,11 @@ def draw(name: str, make: "Callable[[], Figure]", alt: str, caption: str = "", n
     names
         Names from the data that the figure may write. Matplotlib would read ``$...$`` in them as a formula.
     """
+    # Without bbox_inches="tight", which draws everything twice: nothing reaches over the edge of these figures.
     with _settings(name, is_plain=any("$" in one for one in names)):
         figure = make()
         stream = io.BytesIO()
-        figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
+        figure.savefig(stream, format="svg", metadata={"Date": None})
         if len(stream.getvalue()) > MAX_SVG_BYTES:
             return _png(figure, alt, caption)
     return _svg(name, stream.getvalue().decode(), alt, caption)
@@ -76,9 +77,7 @@ def _svg(name: str, text: str, alt: str, caption: str) -> Drawing:
 
 def _png(figure: "Figure", alt: str, caption: str) -> Drawing:
     stream = io.BytesIO()
-    figure.savefig(
-        stream, format="png", dpi=PNG_DPI, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None}
-    )
+    figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
     content = stream.getvalue()
     width, height = (int.from_bytes(content[at : at + 4]) for at in (16, 20))  # of the header chunk, in pixels
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
