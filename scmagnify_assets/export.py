@@ -6,7 +6,8 @@ What a reader may rely on:
   made from a former state of another: a run that has got half way, or a part that was run again by itself, is refused
   with what to do. Where all of it comes from goes along wherever the format has a place for that.
 - **Whole or not there.** A file is written beside its place, brought to the disk and then renamed; what was there stays
-  until then. In a folder that exists already, ``provenance.json`` is taken away first and comes back last.
+  until then. In a folder that exists already, ``provenance.json`` is taken away first and comes back last. What a
+  killed export leaves is a hidden folder beside it that ends in ``.part``.
 
 In whose words the results leave is `scmagnify_core.exchange`'s business.
 """
@@ -104,13 +105,17 @@ class Snapshot:
     made: Mapping[tuple[str, int | None], Materialization]
 
     def rows(self, table: Table) -> pd.DataFrame:
-        """A table as these materializations wrote it, stamped columns and all seeds included."""
+        """A table as these materializations wrote it, stamped columns and all seeds included.
+
+        Columns that an older product did not write are null.
+        """
         read = [
             self.lake.read(table.name, one.dataset, seed, materialization_id=one.materialization_id)
             for (asset, seed), one in self.made.items()
-            if asset == table.asset and table.name in one.tables  # an older product had fewer
+            if asset == table.asset and table.name in one.tables
         ]
-        return pd.concat(read, ignore_index=True) if read else pd.DataFrame(columns=table.schema.names)
+        rows = pd.concat(read, ignore_index=True) if read else pd.DataFrame()
+        return rows.reindex(columns=table.schema.names)
 
     def body(self, name: str) -> pd.DataFrame:
         """A table without its stamped columns; without rows where its asset was not made."""
@@ -399,8 +404,11 @@ def _staging(path: Path) -> Iterator[Path]:
 
 def _make_room(path: Path, n_bytes: int) -> None:
     """Find out whether so much fits before HDF5 does, which ends the process when a write fails."""
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, n_bytes)
+    if shutil.disk_usage(path.parent).free < n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if hasattr(os, "posix_fallocate"):  # not on macOS; asks for quotas and limits, too
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
 
 
 def _cannot_write(path: Path, place: Path, error: OSError) -> InputError:

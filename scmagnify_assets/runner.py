@@ -25,11 +25,12 @@ from scmagnify_core.tables import tables_of
 WAVES: tuple[tuple[str, ...], ...] = (
     (
         "dataset", "gene_association", "peak_gene_links", "tf_binding", "prior_network", "diffusion_operators",
+        "imported_networks",
     ),
     ("trained_model", "seed_network"),
     (
         "multiscale_network", "regfactors", "tf_activity", "regfactor_activity", "communication_scores",
-        "imported_networks", "network_scores", "report",
+        "network_scores", "report",
     ),
 )  # fmt: skip
 
