@@ -14,10 +14,10 @@
     [1, "#7f3b08"],
   ];
   const FONT = { family: getComputedStyle(document.body).fontFamily, size: 13, color: INK };
+  // One button alone, to keep the picture: by default Plotly also offers to send the data to its own server.
   const CONFIG = {
-    responsive: true, displaylogo: false, scrollZoom: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-    toImageButtonOptions: { format: "svg" },
+    responsive: true, displaylogo: false, scrollZoom: false, showSendToCloud: false, plotlyServerURL: "",
+    modeBarButtons: [["toImage"]], toImageButtonOptions: { format: "svg" },
   };
   const isNarrow = () => window.innerWidth < 720;
   const LABEL = { bgcolor: "#fff", bordercolor: LINE, font: Object.assign({}, FONT, { size: 13 }), align: "left" };
@@ -98,7 +98,7 @@
     });
     const side = (count, shown, what) => (count > shown ? shown + " of " + count.toLocaleString("en") + " " : "") + what;
     const layout = {
-      font: FONT, height: 104 + 23 * rows, margin: { l: 8, r: 8, t: 34, b: 62 }, hovermode: "closest", dragmode: false,
+      font: FONT, height: 122 + 23 * rows, margin: { l: 8, r: 8, t: 52, b: 62 }, hovermode: "closest", dragmode: false,
       plot_bgcolor: "#fff", paper_bgcolor: "#fff", hoverlabel: LABEL,
       xaxis: {
         range: [left, right], tickvals: ticks, ticktext: ticks.map((lag) => String(Math.abs(lag))), zeroline: false,
@@ -242,10 +242,9 @@
     headers.forEach((header, column) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = header.textContent;
-      header.textContent = "";
+      button.setAttribute("aria-label", "Sort by " + header.textContent);
       header.appendChild(button);
-      button.addEventListener("click", () => {
+      header.addEventListener("click", () => {
         const down = header.getAttribute("aria-sort") === "ascending";
         headers.forEach((one) => one.removeAttribute("aria-sort"));
         header.setAttribute("aria-sort", down ? "descending" : "ascending");

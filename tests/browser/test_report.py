@@ -57,6 +57,9 @@ def test_the_page_opens_without_a_network_or_a_complaint(report: Opened, report_
     assert [url for url in report.requests if not url.startswith(("data:", "blob:"))] == [report_file.as_uri()]
     assert report.complaints == []
     assert report.page.locator(".still:visible").count() == 0  # the interactive figures took their place
+    # Nor does a button offer to send the data anywhere.
+    buttons = report.page.eval_on_selector_all(".modebar-btn", "all => all.map(one => one.dataset.title)")
+    assert set(buttons) == {"Download plot"}
 
 
 def test_the_network_follows_the_chosen_gene(report: Opened) -> None:
