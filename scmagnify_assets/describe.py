@@ -9,6 +9,7 @@ import dagster as dg
 
 from scmagnify_assets.lineage import Materialization
 from scmagnify_assets.partitions import OVER_DATASETS
+from scmagnify_core.plots.style import lay_out
 from scmagnify_core.tables import STAMPED, Table, tables_of
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _schema(table: Table) -> dg.TableSchema:
 def figure_metadata(figure: "Figure") -> dg.MarkdownMetadataValue:
     """A figure as it can be seen in the UI: a PNG inside markdown."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
+    lay_out(figure).savefig(buffer, format="png", dpi=80)
     return dg.MetadataValue.md(f"![figure](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
 
 

@@ -109,3 +109,15 @@ def check_names(what: str, names: Iterable[str], known: Iterable[str]) -> list[s
                 f"Near spellings: {shorten(near)}." if near else f"There are {shorten(sorted(there))}.",
             )  # fmt: skip
     return wanted
+
+
+def lay_out(figure: "Figure") -> "Figure":
+    """Place everything now, for good; to be called before a figure is written as a file.
+
+    Otherwise ``savefig`` draws everything once more for the layout engine, and once more for ``bbox_inches="tight"``,
+    which these figures do not need: nothing in them reaches over the edge.
+    """
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    return figure

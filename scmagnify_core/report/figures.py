@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from scmagnify_core.plots.style import lay_out
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -48,12 +50,7 @@ def draw(name: str, make: "Callable[[], Figure]", alt: str, caption: str = "", n
         Names from the data that the figure may write. Matplotlib would read ``$...$`` in them as a formula.
     """
     with _settings(name, is_plain=any("$" in one for one in names)):
-        figure = make()
-        # Laid out here, and not cropped: for a layout engine, as for bbox_inches="tight", savefig draws everything
-        # once more, and nothing reaches over the edge of these figures.
-        if (engine := figure.get_layout_engine()) is not None:
-            engine.execute(figure)
-            figure.set_layout_engine(None)
+        figure = lay_out(make())
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
         if len(stream.getvalue()) > MAX_SVG_BYTES:

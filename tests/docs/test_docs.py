@@ -5,18 +5,24 @@ The folder they run in holds what the text takes for granted: the demo, and file
 (``deploy/``, which two tutorials show) need that server; their configuration is tested in ``tests/deploy``.
 """
 
+import contextlib
 import gzip
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from scmagnify_assets.cli import app
 
 pytestmark = pytest.mark.timeout(2400)  # eight runs of the whole method, on a machine that does other things, too
 
@@ -66,21 +72,35 @@ def _is_whole(command: str) -> bool:
 
 
 class Sandbox:
-    """A folder, and commands that run in it as in a shell whose ``PATH`` has the product."""
+    """A folder, and commands that run in it as in a shell: the product's in this process, which has it loaded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("SCMAGNIFY_")}
-        self.environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "160"}
-        self.environment |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
     def run(self, command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", command.replace(".venv/bin/", "")],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=500,
-        )  # fmt: skip
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        command = command.replace(".venv/bin/", "")
+        words = shlex.split(command, comments=True)
+        with contextlib.chdir(self.folder):
+            if words[0] == "scmagnify":
+                done = CliRunner().invoke(app, words[1:])
+                if done.exception is not None and not isinstance(done.exception, SystemExit):
+                    raise AssertionError(f"$ {command}\n{done.output}") from done.exception
+                assert done.exit_code == 0, f"$ {command}\n{done.output}"
+                return done.output
+            if words[0] == "python":
+                runpy.run_path(words[1])
+                return ""
+            return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_in_a_new_shell() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("SCMAGNIFY_")]:
+            patch.delenv(name)
+        patch.setenv("COLUMNS", "160")
+        patch.setenv("MPLBACKEND", "agg")
+        yield
 
 
 @pytest.fixture(scope="module")
