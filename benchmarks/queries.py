@@ -218,8 +218,8 @@ def _write_page(rows: list[dict], sizes: dict, connect_ms: float) -> None:
         f"Measured on a lake of {N_DATASETS} data sets x {N_SEEDS} seeds: {sizes['seed_network']:,} rows of seeds' "
         f"edges, {sizes['edges']:,} edges, {sizes['tf_activity']:,} activities, {sizes['tf_binding']:,} motif hits, "
         f"{sizes['bytes'] / 1e9:.1f} GB, on two cores of a shared machine (`python benchmarks/queries.py`). Median of "
-        f"{REPEATS} on an open connection, which takes {connect_ms:.0f} ms to open; *first* is the first time a question "
-        "was asked. Most of a short answer's time is reading Delta's logs, some 10 to 20 ms for each table that takes part.",
+        f"{REPEATS} on an open connection, which takes {connect_ms:.0f} ms to open; *first* is the first time a "
+        "question was asked. Most of a short answer's time is reading Delta's logs, some 10 to 20 ms a table.",
         "",
         "| question | reads | ms | first, ms |",
         "|---|---|---|---|",
