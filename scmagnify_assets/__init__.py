@@ -10,7 +10,7 @@ What there is
 ``registry``     data sets that were added: their files (``hashes``), their settings
 ``lakehouse``    tables, artefacts, SQL views; ``lineage`` describes one write, ``maintenance`` keeps the lake small
 ``views``        the questions of the field as SQL; ``dictionary`` the meaning of every column
-``lake``         the Python door: results as pandas or Arrow
+``lake``         the Python door: results as pandas or Arrow; ``export`` writes files for other tools
 ``resources``    the lake and the settings, as Dagster resources
 ``codecs``       core's values <-> tables and artefacts
 ``io_manager``   writes what an asset returns, reads what it asks for, records lineage

@@ -165,10 +165,10 @@ def test_queries_of_the_cookbook_have_answers(sandbox: Sandbox) -> None:
     assert not empty
 
 
-def test_program_of_the_notebook(sandbox: Sandbox) -> None:
-    program = "\n".join(blocks("docs/tutorials/notebook.md", "python"))
-    (sandbox.folder / "notebook.py").write_text(program)
-    sandbox.run("python notebook.py")
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorials/notebook.md"])
+def test_programs_run(sandbox: Sandbox, page: str) -> None:
+    (sandbox.folder / "program.py").write_text("\n".join(blocks(page, "python")))
+    sandbox.run("python program.py")
 
 
 def test_every_figure_of_the_page_on_figures_is_drawn(sandbox: Sandbox) -> None:
@@ -191,7 +191,7 @@ def test_commands_of_the_readme(sandbox: Sandbox) -> None:
 def test_no_page_has_a_block_that_nothing_runs() -> None:
     """Every fence is of a language that a test above runs or reads, or says that it is output."""
     run = {
-        "README.md": {"console", "toml", "text"}, "docs/cookbook.md": {"sql"}, "docs/dictionary.md": {"sql"},
+        "README.md": {"console", "toml", "python", "text"}, "docs/cookbook.md": {"sql"}, "docs/dictionary.md": {"sql"},
         "docs/tutorials/first-data-set.md": {"console"}, "docs/tutorials/own-data.md": {"console", "toml"},
         "docs/tutorials/notebook.md": {"python"}, "docs/plots.md": {"python"},
         "docs/adding-a-method.md": {"toml", "text"},
