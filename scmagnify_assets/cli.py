@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from scmagnify_assets.terminal import Format, Terminal, print_rows
+from scmagnify_assets.terminal import Format, Terminal, format_of, print_rows
 from scmagnify_core.errors import ScmagnifyError
 
 if TYPE_CHECKING:
@@ -289,12 +289,13 @@ def sql(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the rows, whole or not at all.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at --output.")] = False,
     pager: Annotated[bool, typer.Option(help="Page tables that are longer than the screen.")] = True,
 ) -> None:
     """Query every result with SQL (DuckDB's dialect). Nothing can be changed through it.
 
     `.tables` lists tables, views and functions, `.schema edges` the columns of one with unit, meaning and example; the
-    prompt has `.help`. A table in the terminal ends after some thousand rows, the other formats never do.
+    prompt has `.help`. A table ends after some hundred rows, the other formats never do.
 
     Examples: `scmagnify sql "FROM top_regulators('blood', 'Hba-a2')"`,
     `scmagnify sql "FROM edges WHERE target = 'Hba-a2' ORDER BY score DESC LIMIT 5"`,
@@ -302,10 +303,7 @@ def sql(
     `scmagnify sql "FROM edges WHERE dataset = 'blood'" --output edges.parquet`
     """
     home = _home()
-    if format is None:
-        ending = "" if output is None else output.suffix.lstrip(".").lower()
-        format = Format({"md": "markdown"}.get(ending, ending)) if ending in (*Format, "md") else Format.table
-    terminal = Terminal(_lake(home), format, output, is_paging=pager)
+    terminal = Terminal(_lake(home), format_of(output, format, force=force), output, is_paging=pager)
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.read()
     if query is None:

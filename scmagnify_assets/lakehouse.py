@@ -854,16 +854,25 @@ class Lakehouse:
             found = f"reaches outside of the lake, which is not allowed ({str(error).partition(chr(10))[0]})."
             raise InputError("SQL", found, "Query the lake's tables: FROM tables lists them.") from error
         except duckdb.IOException as error:
+            if "LogSegment end version" in str(error):
+                found = "asks for a version that does not exist."
+                raise InputError("SQL", found, "FROM time_travel lists the versions of each table.") from error
             hint = ""
             if re.search(r"version|edges_at|edge_changes", query, re.IGNORECASE) and "No such file" in str(error):
                 hint = " Maintenance may have removed that version: time_travel.is_readable says what is still there."
             raise StorageError(f"Querying {self.root} failed: {error}{hint}") from error
         except duckdb.Error as error:
-            remedy = "FROM tables lists the tables, DESCRIBE edges the columns of one."
-            raise InputError("SQL", str(error), remedy) from error
+            raise InputError("SQL", str(error), _sql_remedy(error)) from error
         finally:
             if own is not None:
                 own.close()
+
+    def split(self, query: str, connection: Connection) -> list[str]:
+        """The statements of a query; all of it as one where DuckDB cannot read it, which asking will then tell."""
+        try:
+            return [statement.query.strip() for statement in connection.extract_statements(query)]
+        except duckdb.Error:
+            return [query]
 
     def rows_of_all_datasets(
         self,
@@ -936,11 +945,22 @@ class Lakehouse:
 def _run(connection: Connection, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> Connection:
     """Run queries, and refuse everything else."""
     kinds = {statement.type.name for statement in connection.extract_statements(query)}
+    if not kinds:
+        raise InputError("SQL", "there is no query.", "Write SELECT ... or FROM ...")
     if "EXPLAIN" in kinds and re.search("analy[sz]e", query, re.IGNORECASE):
         kinds.add("EXPLAIN ANALYZE")  # it runs what it explains, and that may be COPY ... TO a file
     if extra := kinds - {"SELECT", "EXPLAIN"}:
         raise InputError("SQL", f"{shorten(sorted(extra))} is not a query.", "Write SELECT ... or FROM ...")
     return connection.execute(query, parameters)
+
+
+def _sql_remedy(error: duckdb.Error) -> str:
+    """What to try after what DuckDB says, on a line of its own: its message ends with a mark below the query."""
+    if "Referenced column" in str(error):
+        return "\nText needs single quotes: 'Gata1'. DESCRIBE edges lists the columns of a table."
+    if isinstance(error, duckdb.CatalogException):
+        return "\nFROM tables lists tables, views and functions."
+    return ""
 
 
 def _whole_scans(node: Mapping[str, Any]) -> int:

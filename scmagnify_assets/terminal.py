@@ -8,10 +8,12 @@ a pipe holds rows and nothing else.
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from scmagnify_core.errors import InputError, ScmagnifyError
+from scmagnify_core.errors import InputError, ScmagnifyError, shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from scmagnify_assets.lakehouse import Connection, Lakehouse
 
 MAX_SHOWN = 200  # rows of a table that is not paged
-MAX_PAGED = 5_000
+MAX_UPRIGHT = 3  # rows that are printed one value a line where they are too wide
+MAX_PAGED = 500
 # A query over so many rows of all data sets may be meant, but is worth a word before one waits.
 MANY_ROWS = 1_000_000
 
@@ -79,22 +82,53 @@ class Terminal:
         return self._connection
 
     def ask(self, text: str) -> None:
-        """Answer one query, or one command with a dot.
+        """Answer queries and commands with a dot, one after the other; a command has a line to itself.
 
         Raises
         ------
         InputError
-            It is neither, or there is no such table.
+            There is none, one is neither, there is no such table, or several are to go into one file.
         """
-        command, _, argument = text.strip().rstrip(";").partition(" ")
-        if command.startswith("."):
-            self._command(command, argument.strip())
-            return
-        n_rows = self.lake.rows_of_all_datasets(text, connection=self.connection)
-        if n_rows >= MANY_ROWS:
-            self._note(f"This reads {n_rows:,} rows of all data sets. One alone: WHERE dataset = '...'.")
-        with self.lake.stream(text, connection=self.connection) as rows:
-            self._print(rows)
+        asked = list(self._parts(text))
+        if not asked:
+            raise InputError("SQL", "there is no query.", "Write SELECT ... or FROM ..., or .help.")
+        if self.output is not None and len(asked) > 1:
+            raise InputError(f"--output {self.output}", f"takes one query, not {len(asked)}.", "Ask one at a time.")
+        for one in asked:
+            command, _, argument = one.rstrip(";").partition(" ")
+            if command.startswith("."):
+                self._command(command, argument.strip())
+                continue
+            n_rows = self.lake.rows_of_all_datasets(one, connection=self.connection)
+            if n_rows >= MANY_ROWS:
+                self._note(f"This reads {n_rows:,} rows of all data sets. One alone: WHERE dataset = '...'.")
+            with self.lake.stream(one, connection=self.connection) as rows:
+                if not self._print(rows):
+                    self._hint(one)
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """Commands, and single statements where DuckDB can tell them apart."""
+        for is_command, lines in groupby(text.splitlines(), lambda line: line.lstrip().startswith(".")):
+            if is_command:
+                yield from (line.strip() for line in lines)
+            elif query := "\n".join(lines).strip():
+                found = self.lake.split(query, self.connection)
+                yield from found
+
+    def _hint(self, query: str) -> None:
+        """After a query without rows: names in it that no data set and no gene has, but nearly."""
+        known = set(self.lake.sql("SELECT dataset FROM datasets", connection=self.connection)["dataset"].to_pylist())
+        literals = re.findall(r"'([^']+)'", query)
+        of = [one for one in literals if one in known] or sorted(known)
+        genes = self.lake.sql(
+            "SELECT DISTINCT gene FROM genes WHERE list_contains($names, dataset)", {"names": of}, self.connection
+        )
+        names = known | set(genes["gene"].to_pylist())
+        folded = {name.casefold(): name for name in names}
+        for one in literals:
+            near = [folded[one.casefold()]] if one.casefold() in folded else get_close_matches(one, names, n=3)
+            if one not in names and near:
+                self._note(f"No data set or gene is called '{one}'. Did you mean {shorten(near)}?")
 
     def _command(self, command: str, argument: str) -> None:
         match command:
@@ -112,7 +146,9 @@ class Terminal:
                 self._query("SELECT table_name, column_name, type, unit, meaning FROM columns")
             case ".datasets":
                 self._query("FROM dataset_summary ORDER BY dataset")
-            case ".format" if argument in set(Format) - {Format.parquet}:
+            case ".format":
+                if argument not in (known := [str(one) for one in Format if one is not Format.parquet]):
+                    raise InputError(f"'.format {argument}'", "is no format.", f"Choose one of {', '.join(known)}.")
                 self.format = Format(argument)
             case ".help":
                 self.console.print(HELP, highlight=False)
@@ -123,22 +159,29 @@ class Terminal:
         with self.lake.stream(query, parameters, self.connection) as rows:
             self._print(rows)
 
-    def _print(self, rows: "pa.RecordBatchReader") -> None:
+    def _print(self, rows: "pa.RecordBatchReader") -> int:
+        """Print or write all rows; returns how many there were, at least 1 where a table ended before they did."""
         if self.output is not None:
             n_rows = _write_whole(self.output, rows, self.format)
-            self._note(f"{n_rows:,} rows in {self.output}")
-        elif self.format is Format.parquet:
-            if sys.stdout.isatty():
-                found = "is not for a terminal."
-                raise InputError("Parquet", found, "Name a file: --output FILE, or send it there: > FILE.")
-            _write_parquet(sys.stdout.buffer, rows)
-        elif self.format is Format.table:
-            self.print_table(rows)
+            self._note(f"{_rows(n_rows)} in {self.output}")
+            return n_rows
+        if self.format is Format.table:
+            return self.print_table(rows)
+        counted = _Counted(rows)
+        if self.format is not Format.parquet:
+            _write_text(sys.stdout, counted, self.format)
+        elif sys.stdout.isatty():
+            found = "is not for a terminal."
+            raise InputError("Parquet", found, "Name a file: --output FILE, or send it there: > FILE.")
         else:
-            _write_text(sys.stdout, rows, self.format)
+            _write_parquet(sys.stdout.buffer, counted)
+        return counted.n_rows
 
-    def print_table(self, rows: "pa.RecordBatchReader") -> None:
-        """Rows as a table with the types of its columns, paged where it is longer than the screen."""
+    def print_table(self, rows: "pa.RecordBatchReader") -> int:
+        """Rows as a table with the types of its columns, paged where it is longer than the screen.
+
+        A few rows that are wider than the screen are printed one value a line. Returns how many were printed.
+        """
         is_screen = self.console.is_terminal
         most = MAX_PAGED if is_screen and self.is_paging else MAX_SHOWN
         shown = list(islice(_records(rows), most + 1))
@@ -156,15 +199,23 @@ class Terminal:
             table.add_row(*(_cell(value) for value in row))
         # A pipe has no width: keep each row on its line.
         console = self.console if is_screen else Console(width=max(200, self.console.width))
-        said = f"{len(shown):,} rows" if not is_more else f"the first {len(shown):,} rows; --format csv prints all"
-        if is_screen and self.is_paging and len(shown) + 4 > console.height:
+        said = _rows(len(shown)) if not is_more else f"the first {len(shown):,} rows; --format csv prints all"
+        width = console.measure(table, options=console.options.update(width=10_000)).maximum
+        if is_screen and 0 < len(shown) <= MAX_UPRIGHT and width > console.width:
+            for row in shown:
+                upright = RichTable(box=None, show_header=False, pad_edge=False)
+                for name, value in zip(rows.schema.names, row, strict=True):
+                    upright.add_row(f"[bold]{escape(name)}[/]", _cell(value))
+                console.print(upright, end="\n\n")
+        elif is_screen and self.is_paging and len(shown) + 4 > console.height:
             os.environ.setdefault("LESS", "-RSF")  # colours, and wide rows unwrapped
-            wide = Console(width=max(console.width, console.measure(table).maximum))
+            wide = Console(width=max(console.width, width))
             with wide.pager(styles=True):
                 wide.print(table)
         else:
             console.print(table)
         console.print(f"[dim]{said}[/]", highlight=False)
+        return len(shown)
 
     def _note(self, text: str) -> None:
         self.notes.print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
@@ -191,10 +242,12 @@ class Terminal:
                 continue
             except EOFError:
                 return
-            if text in (".quit", ".exit"):
+            if text.rstrip(";") in (".quit", ".exit", "quit", "exit"):
                 return
             if not text:
                 continue
+            if text.rstrip(";") == "help":
+                text = ".help"
             try:
                 self.ask(text)
             except ScmagnifyError as error:
@@ -219,6 +272,28 @@ _KEYWORDS = (
 _NUMBERS = frozenset(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL"))
 
 
+def format_of(output: Path | None, format: Format | None, *, force: bool = False) -> Format:
+    """How rows are written: as the ending of ``output`` says, or as is asked for where it says nothing.
+
+    Raises
+    ------
+    InputError
+        The ending says nothing, or something else than ``format``, or there is a file and ``force`` is not given.
+    """
+    if output is None:
+        return format or Format.table
+    if output.exists() and not force:
+        raise InputError(f"'{output}'", "exists already.", "Choose another name, or pass --force to replace it.")
+    endings = {"csv": Format.csv, "json": Format.json, "md": Format.markdown, "parquet": Format.parquet}
+    said = endings.get(output.suffix.lstrip(".").lower())
+    if format is None and said is None:
+        known = ", ".join(f".{ending}" for ending in endings)
+        raise InputError(f"'{output}'", "has no ending that says what to write.", f"Give it one of {known}.")
+    if format is not None and said not in (None, format):
+        raise InputError(f"'{output}'", f"is not for {format}.", "Leave out --format, or name another file.")
+    return said or format or Format.csv
+
+
 def print_rows(rows: "pa.Table", console: Console) -> None:
     """A small result of the program's own as a table, without types."""
     import pyarrow as pa
@@ -231,6 +306,10 @@ def print_rows(rows: "pa.Table", console: Console) -> None:
         table.add_row(*(_cell(value) for value in row.values()))
     wide = console if console.is_terminal else Console(width=max(200, console.width))
     wide.print(table)
+
+
+def _rows(n_rows: int) -> str:
+    return "1 row" if n_rows == 1 else f"{n_rows:,} rows"
 
 
 def _type_name(kind: "pa.DataType") -> str:

@@ -163,7 +163,9 @@ MADE_BY = Column(
 )
 SOURCE = Column("source", TEXT, "regulator (TF)", example="TF12")
 TARGET = Column("target", TEXT, "regulated gene", example="G013")
-LAG = Column("lag", INT16, "lag, counted from 1", "steps", example="2")
+LAG = Column(
+    "lag", INT16, "lag, counted from 1; by default each is a twentieth of pseudotime's range", "lags", example="2"
+)
 CELL = Column("cell", TEXT, "cell barcode", example="cell00001")
 PVALUE = Column("pvalue", FLOAT64, "p-value of the test", example="0.1775")
 PADJ = Column("padj", FLOAT64, "Benjamini-Hochberg adjusted p-value", example="0.6615")

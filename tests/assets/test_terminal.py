@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from scmagnify_assets import terminal as module
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.terminal import Format, Terminal
+from scmagnify_assets.terminal import Format, Terminal, format_of
 from scmagnify_core.errors import InputError
 
 ODD = "SELECT 1::SMALLINT AS n, 0.5 AS x, NULL AS nothing, 'a|[b]' AS text, [1, 2] AS list, DATE '2026-01-02' AS day"
@@ -47,7 +48,7 @@ def test_a_table_has_types_and_says_how_many_rows(lake: Lakehouse, capsys: pytes
     assert header.split() == ["n", "x", "nothing", "text", "list", "day"]
     assert types.split()[:1] + types.split()[3:] == ["SMALLINT", "VARCHAR", "INTEGER[]", "DATE"]
     assert "a|[b]" in row, "no markup"
-    assert count == "1 rows"
+    assert count == "1 row"
 
 
 def test_a_long_table_ends_and_other_formats_do_not(lake: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +120,7 @@ def test_commands_with_a_dot(lake: Lakehouse, capsys: pytest.CaptureFixture[str]
     terminal.ask(".help")
     assert ".schema NAME" in capsys.readouterr().out
     for wrong, said in ((".schema nobody", "'nobody': is no table"), (".nothing", "'.nothing': is no command"),
-                        (".format parquet", "is no command")):  # fmt: skip
+                        (".format parquet", "is no format. Choose one of table, csv")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             terminal.ask(wrong)
 
@@ -132,6 +133,67 @@ def test_a_query_over_all_data_sets_says_so(
     assert "reads 400 rows of all data sets" in capsys.readouterr().err
     Terminal(lake, Format.csv).ask("SELECT count(*) FROM regfactor_loadings WHERE dataset = 'blood'")
     assert capsys.readouterr().err == ""
+
+
+def test_several_queries_and_commands_are_answered_in_order(
+    lake: Lakehouse, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Terminal(lake, Format.csv).ask("SELECT 1 AS a;\n.datasets\nSELECT 'x;y'\n AS b; SELECT 3 AS c")
+    said = capsys.readouterr().out
+    places = [said.index(one) for one in ("a\n1", "blood", "b\nx;y", "c\n3")]
+    assert places == sorted(places)
+    with pytest.raises(InputError, match="takes one query, not 2"):
+        Terminal(lake, Format.csv, tmp_path / "x.csv").ask("SELECT 1; SELECT 2")
+
+
+@pytest.mark.parametrize("nothing", ["", " ;", "-- a remark", "\n"])
+def test_nothing_to_ask_is_said(lake: Lakehouse, nothing: str) -> None:
+    with pytest.raises(InputError, match="there is no query"):
+        Terminal(lake, Format.csv).ask(nothing)
+
+
+def test_a_query_without_rows_names_near_spellings(lake: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(lake, Format.csv).ask("FROM regfactors WHERE dataset = 'Blood'")
+    assert "No data set or gene is called 'Blood'. Did you mean 'blood'?" in capsys.readouterr().err
+    Terminal(lake, Format.csv).ask("FROM regfactors WHERE dataset = 'blood' AND regfactor = 'RF9'")
+    Terminal(lake, Format.csv).ask("FROM regfactors WHERE dataset = 'blood'")
+    assert capsys.readouterr().err == ""
+
+
+def test_remedies_fit_the_mistake(lake: Lakehouse) -> None:
+    mistakes = {
+        "FROM edges WHERE source = Gata1": "\nText needs single quotes",
+        "FROM edge": "\nFROM tables lists",
+        "FROM edges_at(7)": "FROM time_travel lists",
+    }
+    for query, said in mistakes.items():
+        with pytest.raises(InputError, match=said):
+            Terminal(lake, Format.csv).ask(query)
+
+
+def test_format_of_follows_the_ending_and_keeps_what_is_there(tmp_path: Path) -> None:
+    assert format_of(None, None) is Format.table
+    assert format_of(tmp_path / "x.PARQUET", None) is Format.parquet
+    assert format_of(tmp_path / "x.md", Format.markdown) is Format.markdown
+    assert format_of(tmp_path / "x.txt", Format.csv) is Format.csv
+    with pytest.raises(InputError, match="has no ending that says what to write"):
+        format_of(tmp_path / "x.xlsx", None)
+    with pytest.raises(InputError, match="is not for json"):
+        format_of(tmp_path / "x.csv", Format.json)
+    (tmp_path / "there.csv").touch()
+    with pytest.raises(InputError, match="exists already"):
+        format_of(tmp_path / "there.csv", None)
+    assert format_of(tmp_path / "there.csv", None, force=True) is Format.csv
+
+
+def test_rows_too_wide_for_the_screen_stand_upright(lake: Lakehouse) -> None:
+    terminal = Terminal(lake, Format.table)
+    screen = io.StringIO()
+    terminal.console = Console(file=screen, force_terminal=True, width=60, color_system=None)
+    names = [f"a_rather_long_name_{i}" for i in range(6)]
+    terminal.ask("SELECT " + ", ".join(f"{i} AS {name}" for i, name in enumerate(names)))
+    lines = [line.split() for line in screen.getvalue().splitlines() if line.strip()]
+    assert lines[:6] == [[name, str(i)] for i, name in enumerate(names)]
 
 
 @pytest.mark.parametrize(

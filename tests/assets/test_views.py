@@ -10,7 +10,7 @@ from scmagnify_assets import dictionary
 from scmagnify_assets.lake import Lake, open_lake
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.views import VIEWS
-from scmagnify_core.errors import InputError, StorageError
+from scmagnify_core.errors import InputError
 from scmagnify_core.tables import TABLES
 
 MADE = {"run_id": "none", "inputs": (), "parameters": {}, "file_sha256": "f" * 64}
@@ -197,7 +197,7 @@ def test_edge_changes_tell_new_edges_and_how_far_others_moved(lake: Lake, networ
     now = networks["a"].set_index(["source", "target"])["score"].rank(pct=True)
     np.testing.assert_allclose(found.set_index(["source", "target"])["percentile_now"].reindex(now.index), now)
     assert lake.edge_changes("b", version)["change"].unique().tolist() == ["new"]
-    with pytest.raises(StorageError, match="99"):
+    with pytest.raises(InputError, match="version that does not exist. FROM time_travel lists"):
         lake.edges_at(99)
 
 
