@@ -120,4 +120,7 @@ def lay_out(figure: "Figure") -> "Figure":
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
+        # Its solver's last digits differ from run to run, and with them names within an SVG.
+        for axes in figure.axes:
+            axes.set_position([round(one, 6) for one in axes.get_position(original=True).bounds], which="original")
     return figure

@@ -104,7 +104,7 @@ class Platform:
         def explain() -> str:
             return f"{self.made(dataset)}, {[(run['jobName'], run['status']) for run in self.runs().values()]}"
 
-        _await(lambda: self.is_complete(dataset), 400, explain)
+        _await(lambda: self.is_complete(dataset), 900, explain)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def report_file(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     environment = os.environ | {"SCMAGNIFY_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"}
     for arguments in (("run", DATASET, "--seeds", "2"), ("report", DATASET, "--output", "page.html")):
         done = subprocess.run(
-            [_scmagnify(), *arguments], env=environment, cwd=root, capture_output=True, text=True, timeout=400
+            [_scmagnify(), *arguments], env=environment, cwd=root, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return root / "page.html"
@@ -227,7 +227,7 @@ def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict
     _await(lambda: bool(mine()), 30, lambda: f"no run of {assets} was launched")
     _await(
         lambda: mine()[0]["status"] in ("SUCCESS", "FAILURE", "CANCELED"),
-        300,
+        900,
         lambda: f"{assets}: {platform.log(mine()[0]['runId'])[-5:]}",
     )
     (run,) = mine()

@@ -12,7 +12,7 @@ from scmagnify_assets.runner import WAVES
 if TYPE_CHECKING:
     from tests.browser.conftest import Platform
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
 TABLES = (
     "gene_association",
