@@ -209,7 +209,8 @@ def ask(lake: Lakehouse) -> None:
     counts = ", ".join(f"(SELECT count(*) FROM {name}) AS {name}" for name in counted)
     sizes = lake.sql(f"SELECT {counts}", connection=connection).to_pylist()[0]
     sizes["bytes"] = sum(path.stat().st_size for path in lake.root.rglob("*") if path.is_file())
-    save("queries", rows, lake=sizes, connect_ms=1e3 * opened)
+    command = "python benchmarks/queries.py ask LAKE"  # wherever that was
+    save("queries", rows, command=command, lake=sizes, connect_ms=1e3 * opened)
     _write_page(rows, sizes, 1e3 * opened)
 
 

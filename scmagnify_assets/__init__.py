@@ -11,6 +11,7 @@ What there is
 ``lakehouse``    tables, artefacts, SQL views; ``lineage`` describes one write, ``maintenance`` keeps the lake small
 ``views``        the questions of the field as SQL; ``dictionary`` the meaning of every column
 ``lake``         the Python door: results as pandas or Arrow; ``export`` writes files for other tools
+``files``        files that appear whole or not at all
 ``resources``    the lake and the settings, as Dagster resources
 ``codecs``       core's values <-> tables and artefacts
 ``io_manager``   writes what an asset returns, reads what it asks for, records lineage
@@ -31,7 +32,7 @@ Where it runs
 ``launcher``     runs as processes of one machine, and whether they live
 ``server``       the platform on one machine
 ``runner``       the graph without a UI, wave by wave
-``cli``          the ``scmagnify`` command; ``terminal`` prints, pages and prompts for ``scmagnify sql``
+``cli``          the ``scmagnify`` command; ``terminal`` and ``rows`` print for ``scmagnify sql``
 """
 
 import warnings

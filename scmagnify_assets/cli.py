@@ -15,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from scmagnify_assets.terminal import Format, Terminal, format_of, print_rows
+from scmagnify_assets.rows import Format, format_of
+from scmagnify_assets.terminal import Terminal, print_rows
 from scmagnify_core.errors import ScmagnifyError
 
 if TYPE_CHECKING:
@@ -384,6 +385,7 @@ def report(
 
     from scmagnify_assets import registry
     from scmagnify_assets.codecs import REPORT
+    from scmagnify_assets.files import written_whole
     from scmagnify_core.errors import InputError
 
     lake = _lake(_home())
@@ -394,11 +396,9 @@ def report(
     target = output or Path(f"{name}.html")
     if target.is_dir():
         target = target / f"{name}.html"
-    try:
-        shutil.copyfile(lake.artifact_path("report", name, None, REPORT, made=made), target)
-    except OSError as error:
-        found = f"cannot be written ({error.strerror})."
-        raise InputError(f"--output {target}", found, "Name another file.") from error
+    stored = lake.artifact_path("report", name, None, REPORT, made=made)
+    with written_whole(target, ".html") as temporary:
+        shutil.copyfile(stored, temporary)
     out.print(f"{_escape(str(target.resolve()))}", soft_wrap=True, highlight=False)
     if open_:
         import webbrowser

@@ -16,9 +16,7 @@ import errno
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scmagnify_assets import registry
+from scmagnify_assets.files import refuse_missing_folder, staging, sync, written_whole
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.lineage import Materialization
 from scmagnify_assets.partitions import OVER_DATASETS
@@ -39,7 +38,6 @@ from scmagnify_core.tables import STAMPED, TABLES, Table
 
 NETWORK = "multiscale_network"
 PROVENANCE = "provenance.json"
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Format(StrEnum):
@@ -238,7 +236,7 @@ def export_results(
         raise InputError(f"'{path}'", f"is a folder, and {kind} is one file.", f"Name one, say {path / name}.{kind}")
     if path.exists() and not force:
         raise InputError(f"'{path}'", "exists already.", "Choose another name, or pass --force to replace it.")
-    _refuse_missing_folder(path)
+    refuse_missing_folder(path)
     if kind in OBJECTS:
         write, holds = _object(lake, name, kind, choice)
     elif kind in EDGE_LISTS:
@@ -323,7 +321,7 @@ def _export_tables(lake: Lakehouse, name: str, folder: Path, force: bool) -> Exp
         raise InputError(
             f"'{folder}'", "is a file.", "Name a folder, or give the file an ending that says what to write."
         )
-    _refuse_missing_folder(folder)
+    refuse_missing_folder(folder)
     tables = [*_tables(), TABLES["lineage"]]
     names = [PROVENANCE, *(f"{table.name}.parquet" for table in tables)]
     if not force and (there := [one for one in names if (folder / one).exists()]):
@@ -333,7 +331,7 @@ def _export_tables(lake: Lakehouse, name: str, folder: Path, force: bool) -> Exp
         )  # fmt: skip
     snapshot = take_snapshot(lake, name)
     written: dict[str, int] = {}
-    with _staging(folder) as staged:
+    with staging(folder) as staged:
         for table in tables:
             rows = _lineage(snapshot) if table.name == "lineage" else snapshot.rows(table)
             if len(rows):
@@ -342,7 +340,7 @@ def _export_tables(lake: Lakehouse, name: str, folder: Path, force: bool) -> Exp
         about = json.dumps(snapshot.about() | {"tables": written}, indent=2)
         (staged / PROVENANCE).write_text(about, encoding="utf-8")
         size = sum(path.stat().st_size for path in staged.iterdir())
-        _sync(*staged.iterdir(), staged)
+        sync(*staged.iterdir(), staged)
         if folder.exists():
             for one in names:
                 (folder / one).unlink(missing_ok=True)
@@ -367,41 +365,6 @@ def _write_parquet(rows: pd.DataFrame, table: Table, path: Path) -> None:
     pq.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False), path, compression="zstd")
 
 
-# ---------------------------------------------------------------- how it gets there
-
-
-@contextmanager
-def written_whole(path: Path, suffix: str) -> Iterator[Path]:
-    """A path to write to, ending in ``suffix``; it takes the place of ``path`` once all of it is on the disk.
-
-    Raises
-    ------
-    InputError
-        The file system does not take it; what was at ``path`` is still there.
-    """
-    with _staging(path) as staged:
-        temporary = staged / f"file{suffix}"
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-
-
-@contextmanager
-def _staging(path: Path) -> Iterator[Path]:
-    """An empty folder on the file system of ``path``, to be renamed or emptied; gone afterwards."""
-    _refuse_missing_folder(path)
-    place = path if path.is_dir() else path.parent
-    try:
-        # A folder within: its own mode is private, and what is made in it is as the user's other files.
-        with tempfile.TemporaryDirectory(prefix=f".{path.name[:50]}.", suffix=".part", dir=place) as private:
-            staged = Path(private) / "staged"
-            staged.mkdir()
-            yield staged
-            _sync(place)
-    except OSError as error:
-        raise _cannot_write(path, place, error) from error
-
-
 def _make_room(path: Path, n_bytes: int) -> None:
     """Find out whether so much fits before HDF5 does, which ends the process when a write fails."""
     if shutil.disk_usage(path.parent).free < n_bytes:
@@ -409,31 +372,3 @@ def _make_room(path: Path, n_bytes: int) -> None:
     if hasattr(os, "posix_fallocate"):  # not on macOS; asks for quotas and limits, too
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, n_bytes)
-
-
-def _cannot_write(path: Path, place: Path, error: OSError) -> InputError:
-    reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0][:160]
-    free = shutil.disk_usage(place).free
-    if error.errno in NO_SPACE:
-        return InputError(
-            f"'{path}'", f"could not be written ({reason}); {free:,} bytes are free there. Nothing was left behind.",
-            "Free some space, or choose a place on another disk.",
-        )  # fmt: skip
-    return InputError(f"'{path}'", f"cannot be written ({reason}).", "Choose a folder that you may write to.")
-
-
-def _refuse_missing_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise InputError(
-            f"'{path}'", f"there is no folder '{path.parent}'.", "Make it first, or choose another place."
-        )
-
-
-def _sync(*paths: Path) -> None:
-    """Force files and folders to the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from scmagnify_core.dataset import Dataset
     from scmagnify_core.tables import Column
 
+DATASET_PARAMETERS = frozenset(("in_dataset", "dataset_a", "dataset_b"))  # of functions of the lake
+
 
 def open_lake(path: str | Path | None = None) -> "Lake":
     """Open a lake for reading.
@@ -137,10 +139,8 @@ class Lake:
         """
         declared = {column.name for column in _columns_of(name)}
         if dataset is not None:
-            if dataset not in self.names and "dataset" in declared and name != "leaderboard":
-                raise InputError(
-                    f"Data set '{dataset}'", f"is not registered. Registered: {shorten(self.names)}.", ""
-                )
+            if "dataset" in declared and name != "leaderboard":
+                self._refuse_unknown(dataset)
             where = {"dataset": dataset, **where}
         for column in (*where, *(columns or ())):
             if column not in declared:
@@ -164,6 +164,10 @@ class Lake:
         rows = self.sql(query, values, arrow=True)
         return rows if arrow else rows.to_pandas()
 
+    def _refuse_unknown(self, dataset: str) -> None:
+        if dataset not in (names := self.names):
+            raise InputError(f"Data set '{dataset}'", f"is not registered. Registered: {shorten(names)}.", "")
+
     def dataset(self, name: str) -> "Dataset":
         """The cells as they were analysed: ``.rna`` and ``.atac`` are AnnData, normalised, with their counts.
 
@@ -179,6 +183,8 @@ class Lake:
     def _call(self, view: "View", *arguments: Any, arrow: bool = False, **named: Any) -> "pd.DataFrame | pa.Table":
         """A function of the lake; wrong arguments raise Python's own TypeError."""
         given = _signature(view).bind(*arguments, **named).arguments
+        for parameter in DATASET_PARAMETERS & set(given):
+            self._refuse_unknown(given[parameter])
         # Written out, not bound: where a parameter names a version, DuckDB must see a constant.
         optional = [f"{name} := {_literal(value)}" for name, value in given.items() if name in view.defaults]
         required = [_literal(value) for name, value in given.items() if name not in view.defaults]
@@ -239,8 +245,6 @@ def _signature(view: "View") -> Signature:
 
 def _literal(value: Any) -> str:
     """A value as SQL text."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "NULL"}[value]
-    if isinstance(value, int | float):
-        return repr(value)
-    return "'" + str(value).replace("'", "''") + "'"
+    from scmagnify_assets.lakehouse import quote
+
+    return repr(value) if isinstance(value, int | float) else quote(str(value))

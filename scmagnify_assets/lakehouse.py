@@ -62,6 +62,7 @@ from deltalake import ColumnProperties, CommitProperties, DeltaTable, Schema, Wr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from scmagnify_assets import dictionary, views
+from scmagnify_assets.files import sync
 from scmagnify_assets.lineage import Input, Materialization, code_version, new_materialization_id
 from scmagnify_core.errors import InputError, StorageError, shorten
 from scmagnify_core.tables import TABLES, Table, tables_of
@@ -427,11 +428,11 @@ class Lakehouse:
                 shutil.copyfile(artifact.content, temporary)
                 if _sha256(temporary) != artifact.sha256:
                     raise OSError(f"{artifact.content} changed while it was being copied")
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path.parent, path.parent.parent, self.root)
+        sync(path.parent, path.parent.parent, self.root)
 
     def _check_space(self, n_bytes: int) -> None:
         """Refuse a write that may not fit. Uncompressed sizes, hence on the safe side."""
@@ -446,7 +447,7 @@ class Lakehouse:
         actions = [loads(line) for line in (log / f"{version:020d}.json").read_text().splitlines()]
         files = [folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
         parents = {parent for path in files for parent in path.parents if parent.is_relative_to(folder)}
-        _sync(*files, *parents, *entries, log, folder, self.root)
+        sync(*files, *parents, *entries, log, folder, self.root)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[None]:
@@ -797,10 +798,10 @@ class Lakehouse:
             has_delta = False
             if extension is not None:
                 with suppress(duckdb.Error):
-                    connection.execute(f"LOAD {_quote(str(extension))}")
+                    connection.execute(f"LOAD {quote(str(extension))}")
                     has_delta = True
             if has_delta and self._views_are_current():
-                connection.execute(f"ATTACH {_quote(str(self.root / 'lake.duckdb'))} AS lake (READ_ONLY); USE lake")
+                connection.execute(f"ATTACH {quote(str(self.root / 'lake.duckdb'))} AS lake (READ_ONLY); USE lake")
             else:
                 # An older lake that nobody has brought up to date lacks tables: they are empty.
                 missing = self._missing_tables()
@@ -811,7 +812,7 @@ class Lakehouse:
                         connection.register(name, self._open(name).to_pyarrow_dataset())
                 connection.execute(";".join(self._view_statements(missing if has_delta else list(TABLES))))
             connection.execute(
-                f"SET allowed_directories = [{_quote(f'{self.root}/')}]; SET enable_external_access = false; "
+                f"SET allowed_directories = [{quote(f'{self.root}/')}]; SET enable_external_access = false; "
                 "SET python_enable_replacements = false; SET lock_configuration = true"
             )
             return connection
@@ -906,10 +907,10 @@ class Lakehouse:
         for table in TABLES.values():
             if table.name in without:
                 continue
-            statements.append(f"CREATE VIEW {table.name} AS FROM delta_scan({_quote(str(self.root / table.name))})")
-            statements.append(f"COMMENT ON VIEW {table.name} IS {_quote(table.meaning)}")
-            statements += [views.column_comment(table.name, column, _quote) for column in table.columns]
-        return statements + views.statements(_quote, str(self.root / "edges")) + dictionary.statements(_quote)
+            statements.append(f"CREATE VIEW {table.name} AS FROM delta_scan({quote(str(self.root / table.name))})")
+            statements.append(f"COMMENT ON VIEW {table.name} IS {quote(table.meaning)}")
+            statements += [views.column_comment(table.name, column, quote) for column in table.columns]
+        return statements + views.statements(quote, str(self.root / "edges")) + dictionary.statements(quote)
 
     def _fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self._view_statements()).encode()).hexdigest()
@@ -921,7 +922,7 @@ class Lakehouse:
             return False
         try:
             with duckdb.connect() as connection:
-                connection.execute(f"ATTACH {_quote(str(path))} AS lake (READ_ONLY)")
+                connection.execute(f"ATTACH {quote(str(path))} AS lake (READ_ONLY)")
                 return connection.execute("FROM lake.about").fetchall() == [(self._fingerprint(),)]
         except duckdb.Error:
             return False  # damaged, or of another DuckDB version: written anew
@@ -931,13 +932,13 @@ class Lakehouse:
         temporary = self.root / f".lake.{new_materialization_id()}.tmp"
         try:
             with duckdb.connect(temporary) as connection:
-                connection.execute(f"LOAD {_quote(str(extension))}")
+                connection.execute(f"LOAD {quote(str(extension))}")
                 connection.execute(";".join(self._view_statements()))
-                connection.execute(f"CREATE TABLE about AS SELECT {_quote(self._fingerprint())} AS fingerprint")
+                connection.execute(f"CREATE TABLE about AS SELECT {quote(self._fingerprint())} AS fingerprint")
             temporary.chmod(0o444)  # whoever attaches it shall not change it by mistake
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(self.root / "lake.duckdb")
-            _sync(self.root)
+            sync(self.root)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -982,7 +983,7 @@ def _key(made: Materialization) -> dict[str, str]:
     return _key_of(made.materialization_id)
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
@@ -993,7 +994,7 @@ def _describe(field: pa.Field) -> str:
 
 def _predicate(table: Table, made: Materialization) -> str:
     """The rows that a materialization replaces. Typed: an integer in quotes would match nothing, or everything."""
-    values = {"dataset": _quote(made.dataset), "seed": str(made.seed)}
+    values = {"dataset": quote(made.dataset), "seed": str(made.seed)}
     return " AND ".join(f"{column} = {values[column]}" for column in table.partition_by)
 
 
@@ -1058,13 +1059,3 @@ def _plain_bytes(values: pa.Array) -> Iterator[bytes | memoryview]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(*paths: Path) -> None:
-    """Force files and folders to the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -1,26 +1,23 @@
-"""``scmagnify sql``: rows as a table, CSV, JSON, Markdown or Parquet; a prompt with completion; commands with a dot.
+"""``scmagnify sql``: queries in the terminal, tables with types and pages, a prompt, and commands with a dot.
 
-Results are streamed: a table in the terminal takes as many rows as one may want to page through, a file takes all of
-them whatever the memory. What is said *about* a result (notes, how many rows there are more) goes to stderr, so that
-a pipe holds rows and nothing else.
+A table ends after as many rows as one may want to page through; every other format (`scmagnify_assets.rows`) has all of
+them. Notes on a query go to stderr.
 """
 
-import csv
-import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from enum import StrEnum
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from scmagnify_assets.rows import Counted, Format, records, write_parquet, write_text, write_whole
 from scmagnify_core.errors import InputError, ScmagnifyError, shorten
 
 if TYPE_CHECKING:
@@ -42,16 +39,6 @@ HELP = """\
 .help             this text
 .quit             leave (also Ctrl-D)
 Anything else is SQL (DuckDB's dialect); a query ends with the line. Tab completes names, the up arrow repeats."""
-
-
-class Format(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-    parquet = "parquet"
 
 
 class Terminal:
@@ -162,19 +149,19 @@ class Terminal:
     def _print(self, rows: "pa.RecordBatchReader") -> int:
         """Print or write all rows; returns how many there were, at least 1 where a table ended before they did."""
         if self.output is not None:
-            n_rows = _write_whole(self.output, rows, self.format)
+            n_rows = write_whole(self.output, rows, self.format)
             self._note(f"{_rows(n_rows)} in {self.output}")
             return n_rows
         if self.format is Format.table:
             return self.print_table(rows)
-        counted = _Counted(rows)
+        counted = Counted(rows)
         if self.format is not Format.parquet:
-            _write_text(sys.stdout, counted, self.format)
+            write_text(sys.stdout, counted, self.format)
         elif sys.stdout.isatty():
             found = "is not for a terminal."
             raise InputError("Parquet", found, "Name a file: --output FILE, or send it there: > FILE.")
         else:
-            _write_parquet(sys.stdout.buffer, counted)
+            write_parquet(sys.stdout.buffer, counted)
         return counted.n_rows
 
     def print_table(self, rows: "pa.RecordBatchReader") -> int:
@@ -184,7 +171,7 @@ class Terminal:
         """
         is_screen = self.console.is_terminal
         most = MAX_PAGED if is_screen and self.is_paging else MAX_SHOWN
-        shown = list(islice(_records(rows), most + 1))
+        shown = list(islice(records(rows), most + 1))
         is_more = len(shown) > most
         shown = shown[:most]
         table = RichTable(box=None, header_style="bold", pad_edge=False)
@@ -272,28 +259,6 @@ _KEYWORDS = (
 _NUMBERS = frozenset(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL"))
 
 
-def format_of(output: Path | None, format: Format | None, *, force: bool = False) -> Format:
-    """How rows are written: as the ending of ``output`` says, or as is asked for where it says nothing.
-
-    Raises
-    ------
-    InputError
-        The ending says nothing, or something else than ``format``, or there is a file and ``force`` is not given.
-    """
-    if output is None:
-        return format or Format.table
-    if output.exists() and not force:
-        raise InputError(f"'{output}'", "exists already.", "Choose another name, or pass --force to replace it.")
-    endings = {"csv": Format.csv, "json": Format.json, "md": Format.markdown, "parquet": Format.parquet}
-    said = endings.get(output.suffix.lstrip(".").lower())
-    if format is None and said is None:
-        known = ", ".join(f".{ending}" for ending in endings)
-        raise InputError(f"'{output}'", "has no ending that says what to write.", f"Give it one of {known}.")
-    if format is not None and said not in (None, format):
-        raise InputError(f"'{output}'", f"is not for {format}.", "Leave out --format, or name another file.")
-    return said or format or Format.csv
-
-
 def print_rows(rows: "pa.Table", console: Console) -> None:
     """A small result of the program's own as a table, without types."""
     import pyarrow as pa
@@ -328,87 +293,6 @@ def _type_name(kind: "pa.DataType") -> str:
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP"
     return names.get(str(kind), str(kind).upper())
-
-
-def _records(rows: "pa.RecordBatchReader") -> Iterator[tuple[Any, ...]]:
-    """Rows as tuples: two columns may have one name."""
-    for batch in rows:
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _write_whole(path: Path, rows: "pa.RecordBatchReader", format: Format) -> int:
-    """Write rows to a file, all of them or, on an error, none; returns how many."""
-    from scmagnify_assets.export import written_whole
-
-    counted = _Counted(rows)
-    with written_whole(path, path.suffix) as temporary:
-        if format is Format.parquet:
-            with temporary.open("wb") as binary:
-                _write_parquet(binary, counted)
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as text:
-                _write_text(text, counted, Format.csv if format is Format.table else format)
-    return counted.n_rows
-
-
-class _Counted:
-    """A reader that knows how many rows went through it."""
-
-    def __init__(self, rows: "pa.RecordBatchReader") -> None:
-        self.rows, self.schema, self.n_rows = rows, rows.schema, 0
-
-    def __iter__(self) -> "Iterator[pa.RecordBatch]":
-        for batch in self.rows:
-            self.n_rows += batch.num_rows
-            yield batch
-
-
-def _write_parquet(file: Any, rows: "pa.RecordBatchReader | _Counted") -> None:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
-        for batch in rows:
-            writer.write_batch(batch)
-
-
-def _write_text(file: TextIO, rows: "pa.RecordBatchReader | _Counted", format: Format) -> None:
-    records = _records(rows)
-    names = list(rows.schema.names)
-    if format is Format.json:
-        _write_json(file, names, records)
-    elif format is Format.markdown:
-        for line in ([names], [["---"] * len(names)], records):
-            for row in line:
-                file.write(f"| {' | '.join(_markdown(value) for value in row)} |\n")
-    else:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_plain(value) for value in row] for row in records)
-
-
-def _write_json(file: TextIO, names: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
-    separator = "[\n"
-    for row in records:
-        record = dict(zip(names, row, strict=True))
-        file.write(f"{separator}{json.dumps(record, default=_in_words)}")
-        separator = ",\n"
-    file.write("\n]\n" if separator != "[\n" else "[]\n")
-
-
-def _in_words(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _plain(value: Any) -> Any:
-    """A value as a CSV reader takes it: lists as JSON, times in ISO form, nothing for a null."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=_in_words)
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _markdown(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _cell(value: Any) -> str:

@@ -115,6 +115,14 @@ JOIN prior_network p USING (dataset, source, target)
 LEFT JOIN {_MOTIF_HITS} m USING (dataset, source, target)"""
 
 
+_PERCENTILES = "SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile"
+
+
+def _some(rows: str, found: str) -> str:
+    """A condition that holds, or an error where there are no ``rows``: a misspelt name must not look like a result."""
+    return f"(SELECT CASE WHEN count(*) = 0 THEN error({found}) END FROM {rows}) IS NULL"
+
+
 def _trend(table: str, name: str) -> str:
     return f"SELECT cell, activity FROM {table} WHERE dataset = in_dataset AND {name} = of_name"
 
@@ -202,14 +210,14 @@ FROM edges GROUP BY dataset, source""",
             Column("signed_score_b", FLOAT32, "total effect over lags in the second", nullable=True, example="0.31"),
             Column("has_same_sign", FLAG, "both activate or both repress", nullable=True, example="true"),
         ),
-        """
+        f"""
+WITH a AS MATERIALIZED ({_PERCENTILES} FROM edges WHERE dataset = dataset_a),
+     b AS MATERIALIZED ({_PERCENTILES} FROM edges WHERE dataset = dataset_b)
 SELECT source, target, a.percentile - b.percentile AS difference, a.percentile AS percentile_a,
        b.percentile AS percentile_b, a.signed_score AS signed_score_a, b.signed_score AS signed_score_b,
        sign(a.signed_score) = sign(b.signed_score) AS has_same_sign
-FROM (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
-      FROM edges WHERE dataset = dataset_a) a
-FULL JOIN (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
-           FROM edges WHERE dataset = dataset_b) b USING (source, target)
+FROM a FULL JOIN b USING (source, target)
+WHERE {_some("a", "'There is no network of ' || dataset_a")} AND {_some("b", "'There is no network of ' || dataset_b")}
 ORDER BY abs(difference) DESC NULLS LAST, source, target""",
         ("dataset_a", "dataset_b"),
         "FROM edge_differences('demo', 'demo2') LIMIT 10",
@@ -357,15 +365,15 @@ ORDER BY m.motif_pvalue""",
             Column("signed_score_then", FLOAT32, "total effect over lags then", nullable=True, example="0.04"),
             Column("signed_score_now", FLOAT32, "total effect over lags now", nullable=True, example="0.22"),
         ),
-        """
+        f"""
+WITH a AS MATERIALIZED ({_PERCENTILES} FROM query({{scan}}) WHERE dataset = in_dataset),
+     b AS MATERIALIZED ({_PERCENTILES} FROM edges WHERE dataset = in_dataset)
 SELECT source, target,
        CASE WHEN a.source IS NULL THEN 'new' WHEN b.source IS NULL THEN 'gone' ELSE 'kept' END AS change,
        a.percentile AS percentile_then, b.percentile AS percentile_now, a.signed_score AS signed_score_then,
        b.signed_score AS signed_score_now
-FROM (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
-      FROM query({scan}) WHERE dataset = in_dataset) a
-FULL JOIN (SELECT source, target, signed_score, 1 - (rank - 1) / count(*) OVER () AS percentile
-           FROM edges WHERE dataset = in_dataset) b USING (source, target)
+FROM a FULL JOIN b USING (source, target)
+WHERE {_some("a", "'At that version there is no network of ' || in_dataset")}
 ORDER BY abs(coalesce(percentile_then, 0) - coalesce(percentile_now, 0)) DESC, source, target""",
         ("in_dataset", "at_version"),
         "FROM edge_changes('demo', 2) LIMIT 10",

@@ -20,7 +20,6 @@ Decisions
   its formats have no word for it, and is NaN elsewhere.
 * Activities lie where decoupler 2 leaves its own, as frames of cells x TFs in ``obsm``: ``decoupler.pp.get_obsm`` takes
   them from there.
-
 * Of a network that comes in, only edges between measured genes count, none of a gene to itself. An edge that is named
   more than once, as by links per cluster, keeps its largest absolute weight, by which edges are ranked. Weights that
   are never negative, as importances are, say nothing of the sign.

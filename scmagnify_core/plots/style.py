@@ -122,5 +122,6 @@ def lay_out(figure: "Figure") -> "Figure":
         figure.set_layout_engine(None)
         # Its solver's last digits differ from run to run, and with them names within an SVG.
         for axes in figure.axes:
-            axes.set_position([round(one, 6) for one in axes.get_position(original=True).bounds], which="original")
+            x, y, width, height = (round(one, 6) for one in axes.get_position(original=True).bounds)
+            axes.set_position((x, y, width, height), which="original")
     return figure

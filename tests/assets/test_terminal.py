@@ -12,7 +12,8 @@ from rich.console import Console
 
 from scmagnify_assets import terminal as module
 from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.terminal import Format, Terminal, format_of
+from scmagnify_assets.rows import Format, format_of
+from scmagnify_assets.terminal import Terminal
 from scmagnify_core.errors import InputError
 
 ODD = "SELECT 1::SMALLINT AS n, 0.5 AS x, NULL AS nothing, 'a|[b]' AS text, [1, 2] AS list, DATE '2026-01-02' AS day"

@@ -127,7 +127,7 @@ def test_report_that_is_not_to_be_had_says_what_to_do(shell, simulated, tmp_path
     assert "report of 'idle': has not been made yet." in said
     assert "run idle" in said
     said = shell.run("report", "small", "--output", tmp_path / "no" / "such" / "folder.html", status=1)
-    assert "cannot be written" in said
+    assert "there is no folder" in said
     assert "Traceback" not in said
 
 
