@@ -383,7 +383,7 @@ ORDER BY abs(coalesce(percentile_then, 0) - coalesce(percentile_now, 0)) DESC, s
 VIEWS: Mapping[str, View] = {view.name: view for view in _VIEWS}
 
 
-def statements(quote: Callable[[str], str], edges: str) -> list[str]:
+def statements(quote: Callable[[str], str], edges: str, *, comments: bool = True) -> list[str]:
     """Statements that make the views and functions over views of all tables; ``edges`` is the folder of that table."""
     scan = f"{quote(f'FROM delta_scan({quote(edges)}, version := ')} || at_version::UBIGINT || ')'"
     made = []
@@ -391,11 +391,12 @@ def statements(quote: Callable[[str], str], edges: str) -> list[str]:
         sql = view.sql.strip().replace("{scan}", scan)
         if view.parameters:
             made.append(f"CREATE MACRO {view.call} AS TABLE {sql}")
-            made.append(f"COMMENT ON MACRO TABLE {view.name} IS {quote(view.meaning)}")
-            continue
-        made.append(f"CREATE VIEW {view.name} AS {sql}")
-        made.append(f"COMMENT ON VIEW {view.name} IS {quote(view.meaning)}")
-        made += [column_comment(view.name, column, quote) for column in view.columns]
+            about = [f"COMMENT ON MACRO TABLE {view.name} IS {quote(view.meaning)}"]
+        else:
+            made.append(f"CREATE VIEW {view.name} AS {sql}")
+            about = [f"COMMENT ON VIEW {view.name} IS {quote(view.meaning)}"]
+            about += [column_comment(view.name, column, quote) for column in view.columns]
+        made += about if comments else []
     return made
 
 

@@ -44,7 +44,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lake(tmp_path: Path, template: Path) -> Lakehouse:
-    """An empty lake; its SQL views are made in memory, as ``lake.duckdb`` is of another folder."""
+    """An empty lake; its ``lake.duckdb`` is of another folder."""
     shutil.copytree(template, tmp_path / "lake")
     return Lakehouse(tmp_path / "lake")
 
@@ -181,7 +181,11 @@ def test_create_adds_nullable_columns_to_an_older_lake(tmp_path: Path) -> None:
     assert list(rows.columns) == TABLES["cells"].schema.names
     assert rows["sample"].isna().all()
     assert rows["pseudotime"].tolist() == [0.5]
-    assert lake.sql("SELECT sample FROM cells").num_rows == 1
+    assert lake.sql("SELECT sample FROM cells")["sample"].to_pylist() == [None]
+    new = rows.astype({"sample": "str", "n_counts": "float64"}).assign(cell="new", sample="s1", n_counts=7.0)
+    write_deltalake(path, pa.Table.from_pandas(new, TABLES["cells"].schema, preserve_index=False), mode="append")
+    both = lake.sql("SELECT cell, sample, n_counts FROM cells ORDER BY cell DESC").to_pylist()
+    assert [tuple(row.values()) for row in both] == [("old", None, None), ("new", "s1", 7.0)]
     assert "n_counts" not in lake.read("cells", version=1)
 
 
@@ -429,12 +433,16 @@ def test_check_name_refuses_what_could_not_be_a_folder_and_a_literal(name: str, 
 
 
 def test_lakehouse_refuses_a_folder_that_the_engines_misread(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="misread in paths"):
-        Lakehouse(tmp_path / "100%")
-    odd = Lakehouse(tmp_path / "it's a lake, é")
-    odd.create()
-    write_network(odd, 2)
-    assert odd.sql("FROM edges").num_rows == 2
+    for name in ("100%", "l?ke", "l*"):
+        with pytest.raises(InputError, match="misread in paths"):
+            Lakehouse(tmp_path / name)
+    with pytest.raises(InputError, match="'/dataset=x', which DuckDB takes for a partition"):
+        Lakehouse(tmp_path / "dataset=x" / "lake")
+    for name in ("it's a lake, é", "x=1"):
+        odd = Lakehouse(tmp_path / name)
+        odd.create()
+        write_network(odd, 2)
+        assert odd.sql("FROM edges").num_rows == 2
 
 
 # -------------------------------------------------------------------- data and code versions
@@ -698,10 +706,12 @@ def test_readers_see_one_whole_write_while_a_writer_rewrites(lake: Lakehouse) ->
             while time.monotonic() < end:
                 rows = lake.read("edges", "x")
                 assert set(rows["score"]) == {len(rows)}
-                n, low, high, n_makers, n_without_story = connection.execute(
+                (row,) = lake.sql(
                     "SELECT count(*), min(score), max(score), count(DISTINCT materialization_id), "
-                    "count(*) FILTER (code_version IS NULL) FROM edge_provenance"
-                ).fetchall()[0]
+                    "count(*) FILTER (code_version IS NULL) FROM edge_provenance",
+                    connection=connection,
+                ).to_pylist()
+                n, low, high, n_makers, n_without_story = row.values()
                 assert (low, high, n_makers, n_without_story) == (n, n, 1, 0)
                 current = lake.current("multiscale_network", "x")
                 assert current is not None
@@ -956,19 +966,44 @@ def test_sql_refuses_what_is_not_a_query(lake: Lakehouse, tmp_path: Path) -> Non
     assert not (tmp_path / "x.csv").exists()
     with pytest.raises(InputError, match="Table with name edge does not exist"):
         lake.sql("FROM edge")
+    with lake.connect() as connection, pytest.raises(module.duckdb.Error, match="Can only delete from base table"):
+        connection.execute("DELETE FROM edges")
+
+
+def test_an_open_connection_sees_what_was_written_since(lake: Lakehouse) -> None:
+    counts = "SELECT (SELECT count(*) FROM edges) AS edges, (SELECT count(*) FROM genes) AS genes"
+    with lake.connect() as connection:
+        assert lake.sql(counts, connection=connection).to_pylist() == [{"edges": 0, "genes": 0}]
+        for n in (3, 2, 5):
+            write_network(lake, n)
+            assert lake.sql(counts, connection=connection).to_pylist() == [{"edges": n, "genes": 0}]
+
+
+@pytest.fixture
+def views(lake: Lakehouse) -> Iterator[module.Connection]:
+    """``lake.duckdb`` as other programs open it, on a lake with two networks."""
+    write_network(lake, 3, dataset="a")
+    write_network(lake, 2, dataset="b", seeds=[1])
+    write_seed(lake, seed_network(2), seed=4)
     lake.create()
-    with lake.connect() as connection, pytest.raises(module.duckdb.Error, match="read-only"):
-        connection.execute("CREATE TABLE lake.x AS SELECT 1")
+    with module.duckdb.connect() as connection:
+        connection.execute(f"LOAD '{extension_path()}'; ATTACH '{lake.root}/lake.duckdb' AS l (READ_ONLY); USE l")
+        yield connection
 
 
 @pytest.mark.skipif(extension_path() is None, reason="the delta extension is not installed")
-def test_views_carry_the_data_dictionary(lake: Lakehouse) -> None:
-    lake.create()
-    assert lake.sql("SELECT current_database() AS name")["name"].to_pylist() == ["lake"], "the file is in use"
+def test_other_programs_see_what_our_connections_see(lake: Lakehouse, views: module.Connection) -> None:
+    for name in [*TABLES, *(view.name for view in VIEWS.values() if not view.parameters)]:
+        theirs, ours = views.execute(f"FROM {name}").to_arrow_table(), lake.sql(f"FROM {name}")
+        assert ours.schema.equals(theirs.schema), name
+        assert sorted(map(str, ours.to_pylist())) == sorted(map(str, theirs.to_pylist())), name
+    assert lake.sql("FROM edges").num_rows == 5
+
+
+@pytest.mark.skipif(extension_path() is None, reason="the delta extension is not installed")
+def test_views_carry_the_data_dictionary(views: module.Connection) -> None:
     query = "SELECT comment FROM duckdb_columns() WHERE table_name = 'receptor_tf' AND column_name = 'lag'"
-    assert lake.sql(query)["comment"].to_pylist() == [
-        "lag of the strongest association; 0 is none [bins of pseudotime]"
-    ]
+    assert views.execute(query).fetchall() == [("lag of the strongest association; 0 is none [bins of pseudotime]",)]
 
 
 def test_connect_works_in_a_lake_that_was_moved(lake: Lakehouse, tmp_path: Path) -> None:
