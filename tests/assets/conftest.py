@@ -1,12 +1,13 @@
 """A lake with one small registered data set, for tests of assets and the command line."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scmagnify_assets.home import Home
-from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.runner import open_instance
 
 FAST = {
     "seeds": 2,
@@ -15,13 +16,20 @@ FAST = {
 }
 
 
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home without data sets, to be copied: making its tables and Dagster's takes seconds, copying them none."""
+    home = Home(tmp_path_factory.mktemp("template") / "home")
+    with open_instance(home):
+        pass
+    return home.root
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> Home:
+    shutil.copytree(empty_home, tmp_path / "home")
     monkeypatch.setenv("SCMAGNIFY_HOME", str(tmp_path / "home"))
-    found = Home.find()
-    found.create()
-    Lakehouse(found.lake).create()
-    return found
+    return Home.find()
 
 
 @pytest.fixture

@@ -424,7 +424,7 @@ def test_receive_does_not_blame_the_file_for_a_full_disk(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "take", full)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the pauses between attempts
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda self, attempt: 0)  # the pauses between attempts
     drop(watch, str(simulated["data"]), "blood", settings)
     result = watch.receive("blood")
     assert not result.success

@@ -137,7 +137,9 @@ def test_the_report_again_of_the_same_results_is_the_same(ran):
 
 
 def test_seeds_of_an_earlier_setting_take_no_part(ran):
-    run_dataset(ran, "small", seeds=1, log_level="CRITICAL")
+    run_dataset(
+        ran, "small", seeds=1, select=[*WAVES[1], "multiscale_network", "regfactors", "report"], log_level="CRITICAL"
+    )
     lake = Lakehouse(ran.lake)
     assert lake.current("multiscale_network", "small").seeds == (0,)
     assert set(lake.read("edges", "small")["n_seeds"]) == {1}

@@ -1,7 +1,7 @@
-"""A platform as a user has it: a home with one small data set, `scmagnify ui` on it, and a real Chromium.
+"""A platform as a user has it: `scmagnify ui` on a fresh home, a data set that is dropped there, and a real Chromium.
 
-Everything has the scope of a module, so that server and browser are gone before other tests run: the server takes
-CPU, and Playwright's event loop forbids `asyncio.run` in the same thread.
+Server and browser are gone before other tests run: the server takes CPU, and Playwright's event loop forbids
+`asyncio.run` in the same thread.
 """
 
 import json
@@ -17,14 +17,19 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 import tomli_w
 
+if TYPE_CHECKING:
+    from scmagnify_assets.lake import Lake
+
 DATASET = "small"
+LAST = ("tf_activity", "report")  # assets that are materialized with the mouse
 GROUPS = ("data", "prior", "model", "network", "interpretation", "evaluation")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
@@ -35,11 +40,10 @@ CHROMIUM_ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Platform:
-    """A running UI over its home; ``data`` and ``settings`` are those of a data set to drop."""
+    """A running UI over its home, in which there is nothing yet; ``settings`` are those of a data set to drop."""
 
     home: Path
     url: str
-    data: Path
     settings: Mapping[str, Any]
 
     @property
@@ -80,15 +84,19 @@ class Platform:
         events: list[dict[str, Any]] = self.graphql(query, id=run_id)["logsForRun"]["events"]
         return events
 
-    def sql(self, query: str) -> list[str]:
-        """Rows that the `scmagnify sql` command prints, without the header."""
-        command = [_scmagnify(), "sql", query, "--format", "csv"]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
-        return done.stdout.splitlines()[1:]
+    @cached_property
+    def lake(self) -> "Lake":
+        """The results, over one open connection."""
+        from scmagnify_assets.lake import open_lake
 
-    def made(self, dataset: str) -> list[str]:
+        return open_lake(self.home)
+
+    def sql(self, query: str) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in self.lake.sql(query, arrow=True).to_pylist()]
+
+    def made(self, dataset: str) -> set[str]:
         """Assets of a data set that have been made."""
-        return self.sql(f"SELECT DISTINCT asset FROM lineage WHERE dataset = '{dataset}' ORDER BY 1")
+        return {asset for (asset,) in self.sql(f"SELECT asset FROM lineage WHERE dataset = '{dataset}'")}
 
     def is_complete(self, dataset: str) -> bool:
         """Whether every asset of a data set has been made and no run is left."""
@@ -96,18 +104,18 @@ class Platform:
 
         wanted = {"raw_dataset", *(asset for wave in WAVES for asset in wave)}
         ends = {"SUCCESS", "FAILURE", "CANCELED"}
-        return wanted == set(self.made(dataset)) and {run["status"] for run in self.runs().values()} <= ends
+        return wanted == self.made(dataset) and {run["status"] for run in self.runs().values()} <= ends
 
     def complete(self, dataset: str) -> None:
-        """Wait until every asset of a data set has been made and no run is left."""
+        """Wait until every asset of a data set has been made and no run is left; cheaply, as the runs need the CPU."""
 
         def explain() -> str:
             return f"{self.made(dataset)}, {[(run['jobName'], run['status']) for run in self.runs().values()]}"
 
-        _await(lambda: self.is_complete(dataset), 900, explain)
+        _await(lambda: self.is_complete(dataset), 900, explain, every=2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> str:
     """The system's browser; nothing is downloaded."""
     for name in CHROMIUM:
@@ -116,18 +124,16 @@ def chromium() -> str:
     pytest.skip(f"no browser: none of {', '.join(CHROMIUM)} is on PATH")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """`scmagnify ui` on a fresh home with the data set `small`, of which nothing is materialized."""
+    """`scmagnify ui` on a fresh home."""
     root = tmp_path_factory.mktemp("ui")
     home = root / "home"
-    raw = _fill(home, root / "files")
+    settings = _simulate(root / "files")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = ("name", "file")
-    settings = {key: value for key, value in raw.items() if key not in own}
-    platform = Platform(home, f"http://127.0.0.1:{port}", Path(raw["file"]), settings)
+    platform = Platform(home, f"http://127.0.0.1:{port}", settings)
     log = root / "ui.log"
     with log.open("w") as output:
         server = subprocess.Popen(
@@ -172,39 +178,33 @@ def page(platform: Platform, chromium: str, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def report_file(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a small data set, as the command line makes it and gives it out."""
-    root = tmp_path_factory.mktemp("report")
-    _fill(root / "home", root / "files")
-    environment = os.environ | {"SCMAGNIFY_HOME": str(root / "home"), "OMP_NUM_THREADS": "1"}
-    for arguments in (("run", DATASET, "--seeds", "2"), ("report", DATASET, "--output", "page.html")):
-        done = subprocess.run(
-            [_scmagnify(), *arguments], env=environment, cwd=root, capture_output=True, text=True, timeout=900
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    return root / "page.html"
+def report_file(platform: Platform, dropped: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the data set, as the command line gives it out."""
+    path: Path = tmp_path_factory.mktemp("report") / "page.html"
+    command = [_scmagnify(), "report", dropped, "--output", str(path)]
+    subprocess.run(command, env=platform.environment, check=True, timeout=120)
+    return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def dropped(platform: Platform) -> str:
     """Name of a data set that was dropped into the incoming folder, together with a file that is none."""
     incoming = platform.home / "incoming"
     (incoming / "broken.h5ad").write_bytes(b"no HDF5")
-    (incoming / "defaults.toml").write_text(tomli_w.dumps(platform.settings), encoding="utf-8")
-    name = "arrived"
-    shutil.copyfile(platform.data, incoming / f".{name}.part")
-    (incoming / f".{name}.part").replace(incoming / f"{name}{platform.data.suffix}")
-    return name
+    settings = {key: value for key, value in platform.settings.items() if key not in ("name", "file")}
+    (incoming / "defaults.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+    data = Path(platform.settings["file"])
+    part = incoming / f".{DATASET}.part"
+    shutil.copyfile(data, part)
+    part.replace(incoming / f"{DATASET}{data.suffix}")
+    platform.complete(DATASET)
+    return DATASET
 
 
 @pytest.fixture(scope="module")
 def materialized(platform: Platform, page: Any, dropped: str) -> dict[str, Any]:
-    """The run of the first part of the graph, started with the mouse; the rest of the graph has followed by itself."""
-    from scmagnify_assets.runner import WAVES
-
-    run = _materialize(platform, page, WAVES[0])
-    platform.complete(DATASET)
-    return run
+    """The run of the graph's last part, started with the mouse after everything had been made once."""
+    return _materialize(platform, page, LAST)
 
 
 def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict[str, Any]:
@@ -236,13 +236,8 @@ def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict
     return run
 
 
-def _fill(home: Path, files: Path) -> Mapping[str, Any]:
-    """Register a simulated data set, small and with few epochs; returns its settings."""
-    from scmagnify_assets import registry
-    from scmagnify_assets.home import Home
-    from scmagnify_assets.lakehouse import Lakehouse
-    from scmagnify_assets.registry import announce
-    from scmagnify_assets.runner import open_instance
+def _simulate(files: Path) -> dict[str, Any]:
+    """Settings of a simulated data set, small and with few epochs, whose files are written."""
     from scmagnify_core.simulated_genome import simulate_genome
     from scmagnify_core.simulation import SimulationConfig, simulate
 
@@ -250,16 +245,13 @@ def _fill(home: Path, files: Path) -> Mapping[str, Any]:
     simulation = simulate(config)
     paths = simulation.write(files, DATASET)
     references = simulate_genome(simulation).write(files, DATASET)
-    raw: Mapping[str, Any] = {
+    return {
         "name": DATASET, "file": str(paths["data"]), "time_key": "pseudotime", "lineage_key": "lineage",
-        "cluster_key": "cell_type", "sample_key": "sample", "seeds": 1,
+        "cluster_key": "cell_type", "sample_key": "sample", "seeds": 2,
         # So short that the loss falls only without the penalties' first overshoot.
         "granger": {"max_epochs": 3, "smoothness": 0.0, "sparsity": 0.01},
         "references": {key: str(path) for key, path in references.items()},
     } | {key: str(paths[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
-    with open_instance(Home(home)) as instance:
-        announce(instance, registry.register(Lakehouse(Home(home).lake), raw))
-    return raw
 
 
 def _is_loaded(platform: Platform) -> bool:
@@ -270,11 +262,11 @@ def _is_loaded(platform: Platform) -> bool:
         return False
 
 
-def _await(is_done: Callable[[], bool], seconds: float, explain: Callable[[], str]) -> None:
+def _await(is_done: Callable[[], bool], seconds: float, explain: Callable[[], str], every: float = 0.5) -> None:
     deadline = time.monotonic() + seconds
     while not is_done():
         assert time.monotonic() < deadline, explain()
-        time.sleep(0.5)
+        time.sleep(every)
 
 
 def _survivors(home: Path) -> list[int]:

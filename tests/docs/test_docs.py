@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from scmagnify_assets.cli import app
 
-pytestmark = pytest.mark.timeout(2400)  # eight runs of the whole method, on a machine that does other things, too
+pytestmark = pytest.mark.timeout(2400)  # seven runs of the whole method, on a machine that does other things, too
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))}

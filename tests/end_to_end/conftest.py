@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from scmagnify_assets.runner import WAVES
+
 SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
+
+
+def only(*assets: str) -> list[str]:
+    """Options that run these assets and no others."""
+    return [word for asset in assets for word in ("--select", asset)]
 
 
 class Shell:
@@ -29,6 +36,17 @@ class Shell:
 
     def sql(self, query: str) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(self.run("sql", query, "--format", "csv"))))
+
+
+@pytest.fixture(scope="session")
+def network_only() -> list[str]:
+    """Options that leave out what is made of the network: interpretation, scores, the report."""
+    return only(*WAVES[0], *WAVES[1], "multiscale_network")
+
+
+@pytest.fixture(scope="session")
+def without_report() -> list[str]:
+    return only(*(asset for wave in WAVES for asset in wave if asset != "report"))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def shell(new_shell, tmp_path_factory, files):
+def shell(new_shell, tmp_path_factory, files, network_only):
     """A home that declares the genome, with the data set run on the prior that was built from it."""
     shell = new_shell(tmp_path_factory.mktemp("chromatin") / "home")
     keys = ("genome", "annotation", "motifs", "motif_to_tf", "tf_list")
@@ -36,7 +36,7 @@ def shell(new_shell, tmp_path_factory, files):
         "--time-key", "pseudotime",
     )  # fmt: skip
     assert "Motifs in peaks whose accessibility follows the gene." in said
-    shell.run("run", "built", "--seeds", "1", *FAST)
+    shell.run("run", "built", "--seeds", "1", *network_only, *FAST)
     return shell
 
 

@@ -30,7 +30,7 @@ EDGES = "FROM edges WHERE dataset = 'small' AND has_weight ORDER BY rank"
 
 
 @pytest.fixture(scope="module")
-def shell(new_shell, tmp_path_factory, simulated):
+def shell(new_shell, tmp_path_factory, simulated, without_report):
     """A home in which the small planted data set was run beside two networks that were made elsewhere."""
     folder = tmp_path_factory.mktemp("export")
     shell = new_shell(folder / "home")
@@ -48,7 +48,7 @@ def shell(new_shell, tmp_path_factory, simulated):
         "--network", f"SCENIC+={folder / 'adjacencies.tsv'}",
     )  # fmt: skip
     assert "edges of celloracle are between measured genes" in said
-    shell.run("run", "small", "--seeds", "1", *FAST)
+    shell.run("run", "small", "--seeds", "1", *without_report, *FAST)
     return shell
 
 
