@@ -15,6 +15,7 @@ materialization wrote, belong to `scmagnify_assets.lakehouse`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property, partial
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from scmagnify_assets.lakehouse import Connection
+    from scmagnify_assets.lakehouse import Connection, Lakehouse
     from scmagnify_assets.views import View
     from scmagnify_core.dataset import Dataset
     from scmagnify_core.tables import Column
 
 DATASET_PARAMETERS = frozenset(("in_dataset", "dataset_a", "dataset_b"))  # of functions of the lake
+GENES = frozenset(("source", "target", "gene", "tf", "of_source", "of_target", "of_name"))  # what names a gene
 
 
 def open_lake(path: str | Path | None = None) -> "Lake":
@@ -55,6 +57,23 @@ def open_lake(path: str | Path | None = None) -> "Lake":
         remedy = f"Try `scmagnify demo`, add a data set, or point {VARIABLE} at the folder of earlier results."
         raise InputError(f"'{given}'", "holds no results yet.", remedy)
     return Lake(root)
+
+
+def near_spellings(lakehouse: "Lakehouse", words: Sequence[str], connection: "Connection") -> dict[str, list[str]]:
+    """Those words that are the name of no data set, gene or RegFactor, each with up to three names like it.
+
+    If a data set is among the words, genes and RegFactors are those of the data set.
+    """
+    known = set(lakehouse.sql("SELECT dataset FROM datasets", connection=connection)["dataset"].to_pylist())
+    of = [one for one in words if one in known] or sorted(known)
+    query = """SELECT DISTINCT gene AS name FROM genes WHERE list_contains($names, dataset)
+               UNION SELECT DISTINCT regfactor FROM regfactors WHERE list_contains($names, dataset)"""
+    names = known | set(lakehouse.sql(query, {"names": of}, connection)["name"].to_pylist())
+    folded = {name.casefold(): name for name in names}
+    return {
+        one: [folded[one.casefold()]] if one.casefold() in folded else get_close_matches(one, names, n=3)
+        for one in words if one not in names
+    }  # fmt: skip
 
 
 class Lake:
@@ -135,7 +154,7 @@ class Lake:
         Raises
         ------
         InputError
-            There is no such table, column or data set.
+            There is no such table, column or data set, or no rows because there is no such gene.
         """
         declared = {column.name for column in _columns_of(name)}
         if dataset is not None:
@@ -162,11 +181,23 @@ class Lake:
         if limit is not None:
             query += f" LIMIT {int(limit)}"
         rows = self.sql(query, values, arrow=True)
+        if not rows.num_rows:
+            self._refuse_unknown_genes(dataset, where)
         return rows if arrow else rows.to_pandas()
 
     def _refuse_unknown(self, dataset: str) -> None:
         if dataset not in (names := self.names):
             raise InputError(f"Data set '{dataset}'", f"is not registered. Registered: {shorten(names)}.", "")
+
+    def _refuse_unknown_genes(self, dataset: str | None, given: Mapping[str, Any]) -> None:
+        """For a question without an answer: a misspelt gene must not look like a gene without edges."""
+        genes = [value for name, value in given.items() if name in GENES and isinstance(value, str)]
+        unknown = near_spellings(self._lakehouse, [*genes, *([dataset] if dataset else [])], self._connection)
+        for one in set(unknown).intersection(genes):
+            found = f"is no gene of {f'{dataset!r}' if dataset else 'any data set'}."
+            raise InputError(
+                f"'{one}'", found, f"Did you mean {shorten(unknown[one])}?" if unknown[one] else "genes() lists them."
+            )
 
     def dataset(self, name: str) -> "Dataset":
         """The cells as they were analysed: ``.rna`` and ``.atac`` are AnnData, normalised, with their counts.
@@ -189,6 +220,8 @@ class Lake:
         optional = [f"{name} := {_literal(value)}" for name, value in given.items() if name in view.defaults]
         required = [_literal(value) for name, value in given.items() if name not in view.defaults]
         rows = self.sql(f"FROM {view.name}({', '.join(required + optional)})", arrow=True)
+        if not rows.num_rows:
+            self._refuse_unknown_genes(given.get("in_dataset"), given)
         return rows if arrow else rows.to_pandas()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -1013,7 +1013,10 @@ def _whole_scans(node: Mapping[str, Any]) -> int:
         about = node.get("extra_info", {})
         filters = f"{about.get('Filters')} {about.get('File Filters')}"
         return 0 if re.search(r"\bdataset\b", filters) else int(about.get("Estimated Cardinality", 0))
-    return sum(_whole_scans(child) for child in node.get("children", ()))
+    below = [_whole_scans(child) for child in node.get("children", ())]
+    if "file_row_number" in str(node.get("extra_info", {}).get("Conditions")):
+        return min(below)  # fetches the other columns of the few rows that the other branch has found
+    return sum(below)
 
 
 def _key_of(materialization_id: str) -> dict[str, str]:

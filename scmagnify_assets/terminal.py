@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from scmagnify_assets.lake import near_spellings
 from scmagnify_assets.rows import Counted, Format, records, write_parquet, write_text, write_whole
 from scmagnify_core.errors import InputError, ScmagnifyError, shorten
 
@@ -104,18 +104,9 @@ class Terminal:
 
     def _hint(self, query: str) -> None:
         """After a query without rows: names in it that no data set and no gene has, but nearly."""
-        known = set(self.lake.sql("SELECT dataset FROM datasets", connection=self.connection)["dataset"].to_pylist())
-        literals = re.findall(r"'([^']+)'", query)
-        of = [one for one in literals if one in known] or sorted(known)
-        genes = self.lake.sql(
-            "SELECT DISTINCT gene FROM genes WHERE list_contains($names, dataset)", {"names": of}, self.connection
-        )
-        names = known | set(genes["gene"].to_pylist())
-        folded = {name.casefold(): name for name in names}
-        for one in literals:
-            near = [folded[one.casefold()]] if one.casefold() in folded else get_close_matches(one, names, n=3)
-            if one not in names and near:
-                self._note(f"No data set or gene is called '{one}'. Did you mean {shorten(near)}?")
+        for one, near in near_spellings(self.lake, re.findall(r"'([^']+)'", query), self.connection).items():
+            if near:
+                self._note(f"No data set, gene or RegFactor is called '{one}'. Did you mean {shorten(near)}?")
 
     def _command(self, command: str, argument: str) -> None:
         match command:
@@ -211,6 +202,7 @@ class Terminal:
         """Read queries until the end of input; ``history`` keeps them for the next time."""
         from prompt_toolkit import PromptSession
         from prompt_toolkit.completion import WordCompleter
+        from prompt_toolkit.filters import Condition
         from prompt_toolkit.history import FileHistory, InMemoryHistory
         from prompt_toolkit.lexers import PygmentsLexer
         from pygments.lexers.sql import SqlLexer
@@ -220,6 +212,8 @@ class Terminal:
             completer=WordCompleter(self.words(), ignore_case=True, WORD=True, sentence=False),
             lexer=PygmentsLexer(SqlLexer),
             complete_while_typing=False,
+            multiline=Condition(lambda: self._is_unfinished(session.default_buffer.text)),
+            prompt_continuation="      ...> ",
         )
         self.console.print("SQL over every result. .tables lists what there is, .help the rest; Ctrl-D ends.")
         while True:
@@ -241,6 +235,18 @@ class Terminal:
                 self.notes.print(f"[red]{escape(str(error))}[/]", highlight=False)
             except KeyboardInterrupt:
                 self._note("Stopped.")
+
+    def _is_unfinished(self, text: str) -> bool:
+        """Whether Enter shall begin another line, as DuckDB would miss something at the end."""
+        import duckdb
+
+        if text.lstrip().startswith(".") or not text.strip() or text.endswith("\n"):
+            return False
+        try:
+            self.connection.extract_statements(text)
+        except duckdb.Error as error:
+            return bool(re.search("at end of input|unterminated|without selection list", str(error)))
+        return text.rstrip().endswith(",")
 
     def words(self) -> list[str]:
         """What completes: tables, views, functions, their columns, data sets, keywords and commands."""

@@ -155,8 +155,9 @@ def test_nothing_to_ask_is_said(lake: Lakehouse, nothing: str) -> None:
 
 def test_a_query_without_rows_names_near_spellings(lake: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
     Terminal(lake, Format.csv).ask("FROM regfactors WHERE dataset = 'Blood'")
-    assert "No data set or gene is called 'Blood'. Did you mean 'blood'?" in capsys.readouterr().err
+    assert "No data set, gene or RegFactor is called 'Blood'. Did you mean 'blood'?" in capsys.readouterr().err
     Terminal(lake, Format.csv).ask("FROM regfactors WHERE dataset = 'blood' AND regfactor = 'RF9'")
+    assert "'RF9'. Did you mean 'RF1'" in capsys.readouterr().err
     Terminal(lake, Format.csv).ask("FROM regfactors WHERE dataset = 'blood'")
     assert capsys.readouterr().err == ""
 
@@ -213,12 +214,13 @@ def test_prompt_answers_goes_on_after_errors_and_keeps_history(
     from prompt_toolkit.output import DummyOutput
 
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
-        keys.send_text("FROM nowhere\rSELECT 41 + 1 AS answer\r\r.quit\r")
+        keys.send_text("FROM nowhere\rSELECT\r41 + 1 AS answer,\r1 AS one\rFROM (\r\r.quit\r")
         Terminal(lake, Format.csv).prompt(tmp_path / "history")
     said = capsys.readouterr()
-    assert "answer\n42\n" in said.out
+    assert "answer,one\n42,1\n" in said.out
     assert "nowhere does not exist" in said.err
-    assert "+SELECT 41 + 1 AS answer" in (tmp_path / "history").read_text()
+    assert "at end of input" in said.err  # an empty line ends what cannot be finished
+    assert "+SELECT\n+41 + 1 AS answer,\n+1 AS one\n" in (tmp_path / "history").read_text()
 
 
 def test_words_complete_tables_functions_columns_and_data_sets(lake: Lakehouse) -> None:

@@ -72,7 +72,7 @@ def store(networks: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFa
         {"cell": [f"c{i:02d}" for i in range(30)], "pseudotime": np.linspace(0, 1, 30)[::-1], "lineage": None,
          "cluster": "x", "sample": None, "n_counts": 1.0, "embedding_1": 0.0, "embedding_2": 0.0}
     )  # fmt: skip
-    genes = pd.DataFrame({"gene": ["g1"], "n_cells": 3, "mean_expression": 1.0, "is_highly_variable": True,
+    genes = pd.DataFrame({"gene": ["g1", "Klf1"], "n_cells": 3, "mean_expression": 1.0, "is_highly_variable": True,
                           "is_eligible": True})  # fmt: skip
     lake.write("dataset", "a", None, {"cells": cells, "genes": genes}, {}, **MADE)
     activity = pd.DataFrame({"cell": cells["cell"], "source": "T1", "activity": np.arange(30.0), "pvalue": 0.5,
@@ -130,7 +130,7 @@ def test_top_regulators_and_targets_are_the_best_of_the_rows(lake: Lake, network
     expected = table[table["target"] == "g1"]["source"].head(2).tolist()
     assert lake.top_regulators("a", "g1", n=2)["source"].tolist() == expected
     assert lake.top_targets("a", "T1")["target"].tolist() == table[table["source"] == "T1"]["target"].tolist()
-    assert lake.top_regulators("a", "nobody").empty
+    assert lake.top_regulators("a", "Klf1").empty
 
 
 def test_stable_edges_need_every_seed_and_one_sign(lake: Lake, networks: dict[str, pd.DataFrame]) -> None:
@@ -219,6 +219,17 @@ def test_a_table_is_a_method_that_filters(lake: Lake, networks: dict[str, pd.Dat
     assert len(lake.cells("a", lineage=None)) == 30
     assert "source: regulator (TF)" in lake.edges.__doc__
     assert {"edges", "top_regulators", "sql"} <= set(dir(lake))
+
+
+def test_a_misspelt_gene_does_not_look_like_a_gene_without_edges(lake: Lake) -> None:
+    with pytest.raises(InputError, match="'klf1': is no gene of 'a'. Did you mean 'Klf1'"):
+        lake.top_regulators("a", "klf1")
+    with pytest.raises(InputError, match="'Klf11': is no gene of any data set. Did you mean 'Klf1'"):
+        lake.edges(source="Klf11")
+    with pytest.raises(InputError, match="'nothing like it': is no gene of 'a'. genes"):
+        lake.edges("a", target="nothing like it")
+    assert lake.edges("a", target="Klf1").empty
+    assert lake.top_regulators("a", "Klf1").empty
 
 
 def test_wrong_names_say_what_there_is(lake: Lake) -> None:
