@@ -11,19 +11,14 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-# Files that run the whole method, longest first, so that no worker is left with one of them at the end.
+# What runs the whole method, longest first, so that no worker is left with one of them at the end.
 LONG = ("browser", "docs", "end_to_end", "test_runner", "test_arrivals", "test_lakehouse", "test_automation")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file is for one worker, which makes its fixtures once; those of the browser share one platform."""
-
     def place(item: pytest.Item) -> int:
         return next((i for i, name in enumerate(LONG) if name in (item.path.parent.name, item.path.stem)), len(LONG))
 
-    for item in items:
-        is_browser = item.get_closest_marker("browser") is not None
-        item.add_marker(pytest.mark.xdist_group("browser" if is_browser else str(item.path)))
     items.sort(key=place)
 
 

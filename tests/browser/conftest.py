@@ -115,7 +115,7 @@ class Platform:
         _await(lambda: self.is_complete(dataset), 900, explain, every=2)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> str:
     """The system's browser; nothing is downloaded."""
     for name in CHROMIUM:
@@ -124,7 +124,7 @@ def chromium() -> str:
     pytest.skip(f"no browser: none of {', '.join(CHROMIUM)} is on PATH")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """`scmagnify ui` on a fresh home."""
     root = tmp_path_factory.mktemp("ui")
@@ -162,19 +162,26 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def page(platform: Platform, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def playwright() -> Iterator[Any]:
+    module = pytest.importorskip("playwright.sync_api")
+    with module.sync_playwright() as tool:
+        yield tool
+
+
+@pytest.fixture(scope="module")
+def page(
+    platform: Platform, playwright: Any, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """A page of a fresh browser."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as tool:
-        context = tool.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"), executable_path=chromium, args=list(CHROMIUM_ARGUMENTS),
-            headless=True, viewport={"width": 1500, "height": 850}, color_scheme="light",
-        )  # fmt: skip
-        try:
-            context.set_default_timeout(20_000)
-            yield context.new_page()
-        finally:
-            context.close()
+    context = playwright.chromium.launch_persistent_context(
+        tmp_path_factory.mktemp("chromium"), executable_path=chromium, args=list(CHROMIUM_ARGUMENTS),
+        headless=True, viewport={"width": 1500, "height": 850}, color_scheme="light",
+    )  # fmt: skip
+    try:
+        context.set_default_timeout(20_000)
+        yield context.new_page()
+    finally:
+        context.close()
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +193,7 @@ def report_file(platform: Platform, dropped: str, tmp_path_factory: pytest.TempP
     return path
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def dropped(platform: Platform) -> str:
     """Name of a data set that was dropped into the incoming folder, together with a file that is none."""
     incoming = platform.home / "incoming"

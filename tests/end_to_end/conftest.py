@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.rows import Format
 from scmagnify_assets.runner import WAVES
+from scmagnify_assets.terminal import Terminal
 
 SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
 
@@ -35,7 +39,10 @@ class Shell:
         return done.stdout if status == 0 else done.stderr
 
     def sql(self, query: str) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.run("sql", query, "--format", "csv"))))
+        """Rows that ``scmagnify sql`` prints, without a process of its own."""
+        with redirect_stdout(io.StringIO()) as said:
+            Terminal(Lakehouse(self.home / "lake"), Format.csv).ask(query)
+        return list(csv.DictReader(io.StringIO(said.getvalue())))
 
 
 @pytest.fixture(scope="session")
