@@ -207,9 +207,11 @@ def oracle(problem: Problem, simulation: Any) -> pd.DataFrame:
     targets = standardize(problem.dataset.expression(problem.prior.targets))
     prior = problem.prior
     found = group_elastic_net(features, targets, prior.source_index, prior.target_index, 0.1, 0.5)
+    size = np.abs(found)
     return prior.to_table()[["source", "target"]].assign(
-        score=np.abs(found.sum(axis=0)), signed_score=found.sum(axis=0)
-    )
+        score=np.abs(found.sum(axis=0)), signed_score=found.sum(axis=0),
+        lag=np.arange(1, len(size) + 1) @ size / np.maximum(size.sum(axis=0), 1e-12),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- what is measured

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scmagnify_assets.home import Home
+from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.runner import open_instance
 
 FAST = {
@@ -23,6 +24,19 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_instance(home):
         pass
     return home.root
+
+
+@pytest.fixture(scope="session")
+def empty_lake(empty_home: Path) -> Path:
+    """The lake of that home, to be copied."""
+    return Home(empty_home).lake
+
+
+@pytest.fixture
+def lake(tmp_path: Path, empty_lake: Path) -> Lakehouse:
+    """An empty lake; its ``lake.duckdb`` is of another folder."""
+    shutil.copytree(empty_lake, tmp_path / "lake")
+    return Lakehouse(tmp_path / "lake")
 
 
 @pytest.fixture

@@ -28,23 +28,10 @@ INSTANCE.add_dynamic_partitions("dataset", ["x", "y"])
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template") / "lake"
-    Lakehouse(root).create()
-    return root
-
-
-@pytest.fixture
-def lake(tmp_path: Path, template: Path) -> Lakehouse:
-    shutil.copytree(template, tmp_path / "lake")
-    return Lakehouse(tmp_path / "lake")
-
-
-@pytest.fixture(scope="module")
-def former(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Path:
+def former(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path) -> Path:
     """A lake with five networks: medians of 40 edges with weight, 10 selected, and agreement of 0.9 and 0.95."""
     root = tmp_path_factory.mktemp("former") / "lake"
-    shutil.copytree(template, root)
+    shutil.copytree(empty_lake, root)
     write_network(Lakehouse(root), 90, 10, agreement=[(0.4, 0.55)])  # odd
     write_network(Lakehouse(root), 38, 10, agreement=[(0.92, 0.97)])
     write_network(Lakehouse(root), 42, 10, agreement=[])  # one seed says nothing of the agreement

@@ -27,11 +27,11 @@ OLD = {"file": "a" * 64, "prior": "b" * 64, "truth": "c" * 64}
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path) -> Path:
     """A lake in which the data set x ran on the files `OLD`."""
     root = tmp_path_factory.mktemp("template") / "lake"
+    shutil.copytree(empty_lake, root)
     lake = Lakehouse(root)
-    lake.create()
     register(lake, OLD)
     run(lake, OLD)
     return root

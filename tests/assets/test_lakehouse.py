@@ -34,21 +34,6 @@ MADE = {"run_id": "run-1", "inputs": [], "parameters": {"n_lags": 5}, "file_sha2
 NETWORK_TABLES = ("multiscale_network", "edges", "seed_agreement")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty lake, made once; half a second saved per test."""
-    root = tmp_path_factory.mktemp("template") / "lake"
-    Lakehouse(root).create()
-    return root
-
-
-@pytest.fixture
-def lake(tmp_path: Path, template: Path) -> Lakehouse:
-    """An empty lake; its ``lake.duckdb`` is of another folder."""
-    shutil.copytree(template, tmp_path / "lake")
-    return Lakehouse(tmp_path / "lake")
-
-
 def seed_network(n: int, weight: float = 1.0) -> pd.DataFrame:
     targets = [f"g{i:04d}" for i in range(n)]
     return pd.DataFrame(

@@ -18,8 +18,6 @@ from deltalake import DeltaTable
 sys.path.append(str(Path(__file__).parent))  # as its child processes do
 
 from test_lakehouse import MADE, files_below, finish, go, seed_network, start, waits_for_a_lock, write_network
-from test_lakehouse import lake as lake
-from test_lakehouse import template as template
 
 from scmagnify_assets import lakehouse as module
 from scmagnify_assets.lakehouse import Lakehouse, extension_path
@@ -415,10 +413,10 @@ Path.unlink = slowly
 
 
 @pytest.fixture(scope="module")
-def aged_template(tmp_path_factory: pytest.TempPathFactory, template: Path) -> tuple[Path, list[Materialization]]:
+def aged_template(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path) -> tuple[Path, list[Materialization]]:
     """A lake with writes of 600 days, the last one now; maintenance removes the first 12 of 16."""
     root = tmp_path_factory.mktemp("aged") / "lake"
-    shutil.copytree(template, root)
+    shutil.copytree(empty_lake, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "datetime", Clock)
         made = rewrite(Lakehouse(root), Clock.set, range(-600, 1, 40))
