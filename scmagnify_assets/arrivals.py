@@ -33,7 +33,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from scmagnify_assets import registry
-from scmagnify_assets.failures import DATASET_TAG, RETRY, is_lost, is_worth_another
+from scmagnify_assets.failures import DATASET_TAG, RETRY, is_lost, is_to_be_retried, is_worth_another
 from scmagnify_assets.home import Home
 from scmagnify_assets.intake import complete, inspect
 from scmagnify_assets.lakehouse import Lakehouse
@@ -339,18 +339,15 @@ def _is_at_rest(arrival: Arrival, before: Mapping[str, Any], seen: dict[str, Any
 def _is_to_be_asked_again(instance: dg.DagsterInstance, stem: str) -> bool | None:
     """Whether the run for an arrival was lost and another is due; None while that is not known."""
     filters = dg.RunsFilter(job_name=receive_data_set.name, tags={DATASET_TAG: stem})
-    records = instance.get_run_records(filters, limit=1)
-    if not records or not records[0].dagster_run.is_finished:
+    records, now = instance.get_run_records(filters, limit=1), time.time()
+    if not records or not records[0].dagster_run.is_finished or is_to_be_retried(records[0], now):
         return None
-    if records[0].dagster_run.tags.get("dagster/will_retry") == "true":
-        return None
-    run = records[0].dagster_run
-    if run.status == dg.DagsterRunStatus.FAILURE and not is_lost(run):
-        # A bad file would have been moved aside: something else was wrong, a full disk say. Hourly, until it passes.
-        return True if time.time() >= (records[0].end_time or 0.0) + AGAIN_SECONDS else None
-    if not is_lost(run):
+    if records[0].dagster_run.status != dg.DagsterRunStatus.FAILURE:
         return False
-    return True if is_worth_another(instance, receive_data_set.name, stem, time.time()) else None
+    if is_lost(records[0], now):
+        return True if is_worth_another(instance, receive_data_set.name, stem, now) else None
+    # A bad file would have been moved aside: something else was wrong, a full disk say. Hourly, until it passes.
+    return True if now >= (records[0].end_time or 0.0) + AGAIN_SECONDS else None
 
 
 def _awaits_data(folder: IncomingFolder, arrival: Arrival) -> bool:

@@ -136,8 +136,8 @@ class RunWasLost(SubsetAutomationCondition):
         lost = set()
         for key in context.candidate_subset.expensively_compute_partition_keys():
             planned = instance.event_log_storage.get_latest_planned_materialization_info(context.key, key)
-            run = None if planned is None else instance.get_run_by_id(planned.run_id)
-            if run is None or not is_lost(run):
+            record = None if planned is None else instance.get_run_record_by_id(planned.run_id)
+            if record is None or not is_lost(record, now):
                 continue
             dataset = _dataset_of(key)
             if dataset not in is_due:

@@ -2,8 +2,8 @@
 
 A step that fails is tried again by itself (`RETRY`), unless the error is one that only the user can mend. A run that is
 lost, because its process was killed or the code server was away, is started again by Dagster's run retries; if they
-miss it, which they do while the code server is away, the assets' own condition asks for what it did not get to make
-(`automation.RunWasLost`). A run that failed because of a step stays failed.
+miss it, which they do while the code server is away or if the daemon dies at that moment, the assets' own condition
+asks for what it did not get to make (`automation.RunWasLost`). A run that failed because of a step stays failed.
 """
 
 import re
@@ -24,6 +24,7 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.LINEAR, jitte
 DATASET_TAG = "scmagnify/dataset"  # of every run that the platform asks for
 MAX_VAIN = 12  # lost runs in a row that made nothing, Dagster's retries included: what kills them does so again
 FIRST_PAUSE_SECONDS = 0.5
+RETRY_WITHIN_SECONDS = 60  # Dagster's daemon looks every few seconds
 FAILURE_REASON = "dagster/failure_reason"
 
 # Dagster puts the class before the message: it tells ours apart, and the user does not need it.
@@ -54,12 +55,24 @@ def error_in_words(error: "SerializableErrorInfo | None") -> str:
     return (ours or chain[-1:] or ["unknown error"])[0]
 
 
-def is_lost(run: dg.DagsterRun) -> bool:
+def is_to_be_retried(record: dg.RunRecord, now: float) -> bool:
+    """Whether Dagster has started a failed run again, or has said so within the last minute.
+
+    It first says so and then does it; if its daemon is killed in between, it never does.
+    """
+    tags, ended = record.dagster_run.tags, record.end_time or 0.0
+    if tags.get("dagster/will_retry") != "true":
+        return False
+    return "dagster/auto_retry_run_id" in tags or ended <= now < ended + RETRY_WITHIN_SECONDS
+
+
+def is_lost(record: dg.RunRecord, now: float) -> bool:
     """Whether a run failed for another reason than one of its steps, and nobody has started it again."""
+    run = record.dagster_run
     return (
         run.status == dg.DagsterRunStatus.FAILURE
         and run.tags.get(FAILURE_REASON) != "STEP_FAILURE"
-        and run.tags.get("dagster/will_retry") != "true"
+        and not is_to_be_retried(record, now)
     )
 
 

@@ -307,7 +307,10 @@ def test_receive_of_what_is_gone_does_nothing(watch: Watch) -> None:
     assert watch.partitions == []
 
 
-def test_an_arrival_whose_run_was_lost_is_asked_for_again(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tags", [{"dagster/will_retry": "false"}, {}], ids=["no retry", "a retry that never came"])
+def test_an_arrival_whose_run_was_lost_is_asked_for_again(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]
+) -> None:
     (watch.home.incoming / "blood.h5ad").write_bytes(b"1")
     watch.clock.now = time.time()  # runs end by the real clock
     watch.tick()
@@ -323,8 +326,8 @@ def test_an_arrival_whose_run_was_lost_is_asked_for_again(watch: Watch, monkeypa
         )
         assert watch.tick(after=600) == []  # it is under way
         watch.instance.report_run_failed(run)
-        assert watch.tick(after=600) == []  # Dagster's own retries come first
-        watch.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+        assert watch.instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
+        watch.instance.add_run_tags(run.run_id, tags)
         asked.append(watch.tick(after=600))
     assert asked == [["blood"], ["blood"], []]  # the last one was in vain
 

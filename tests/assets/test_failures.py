@@ -3,7 +3,14 @@
 import dagster as dg
 import pytest
 
-from scmagnify_assets.failures import RETRY, error_in_words, final_user_errors
+from scmagnify_assets.failures import (
+    RETRY,
+    RETRY_WITHIN_SECONDS,
+    error_in_words,
+    final_user_errors,
+    is_lost,
+    is_to_be_retried,
+)
 from scmagnify_core.errors import InputError, StorageError
 
 NO_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -57,3 +64,26 @@ def test_error_in_words_prefers_the_users_error_to_what_wraps_it() -> None:
 
 def test_error_in_words_without_an_error_says_so() -> None:
     assert error_in_words(None) == "unknown error"
+
+
+def test_a_retry_that_dagster_has_said_and_not_done_is_waited_for_a_minute() -> None:
+    @dg.job
+    def job() -> None:
+        pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(job, tags={"dagster/will_retry": "true"})
+        instance.report_run_failed(run)
+
+        def record() -> dg.RunRecord:
+            (found,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+            return found
+
+        ended = record().end_time
+        assert ended is not None
+        for after, is_waited_for in ((1, True), (RETRY_WITHIN_SECONDS, False), (-3600, False)):
+            assert is_to_be_retried(record(), ended + after) is is_waited_for
+            assert is_lost(record(), ended + after) is not is_waited_for
+        instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "another"})
+        assert is_to_be_retried(record(), ended + 3600)
+        assert not is_lost(record(), ended + 3600)
