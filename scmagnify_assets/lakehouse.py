@@ -918,6 +918,14 @@ class Lakehouse:
         except duckdb.Error:
             return [query]
 
+    def is_unfinished(self, query: str, connection: Connection) -> bool:
+        """Whether DuckDB cannot read a query because something is missing at its end."""
+        try:
+            connection.extract_statements(query)
+        except duckdb.Error as error:
+            return bool(re.search("at end of input|unterminated|without selection list", str(error)))
+        return False
+
     def rows_of_all_datasets(
         self,
         query: str,

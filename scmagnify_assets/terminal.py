@@ -237,16 +237,10 @@ class Terminal:
                 self._note("Stopped.")
 
     def _is_unfinished(self, text: str) -> bool:
-        """Whether Enter shall begin another line, as DuckDB would miss something at the end."""
-        import duckdb
-
+        """Whether Enter shall begin another line; after an empty one it never does."""
         if text.lstrip().startswith(".") or not text.strip() or text.endswith("\n"):
             return False
-        try:
-            self.connection.extract_statements(text)
-        except duckdb.Error as error:
-            return bool(re.search("at end of input|unterminated|without selection list", str(error)))
-        return text.rstrip().endswith(",")
+        return text.rstrip().endswith(",") or self.lake.is_unfinished(text, self.connection)
 
     def words(self) -> list[str]:
         """What completes: tables, views, functions, their columns, data sets, keywords and commands."""
