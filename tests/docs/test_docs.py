@@ -105,12 +105,12 @@ def _as_in_a_new_shell() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, simulated: dict[str, Path]) -> Sandbox:
-    """The demo, with fewer seeds and cells than users have, and the files that the pages speak of."""
+    """The demo, with a seed less than users have, and the files that the pages speak of."""
     import mudata
 
     sandbox = Sandbox(tmp_path_factory.mktemp("docs"))
     folder, home = sandbox.folder, sandbox.folder / "scmagnify_home"
-    sandbox.run("scmagnify demo --seeds 2 --cells 600")
+    sandbox.run("scmagnify demo --seeds 2")
 
     rna = mudata.read_h5mu(simulated["data"])["rna"].copy()
     rna.obs = rna.obs.rename(columns={"pseudotime": "dpt_pseudotime"})
