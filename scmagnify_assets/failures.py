@@ -56,12 +56,13 @@ def error_in_words(error: "SerializableErrorInfo | None") -> str:
 
 
 def is_to_be_retried(record: dg.RunRecord, now: float) -> bool:
-    """Whether Dagster has started a failed run again, or has said so within the last minute.
+    """Whether Dagster has started a failed run again, or may yet do so.
 
-    It first says so and then does it; if its daemon is killed in between, it never does.
+    It marks the run as failed, then says whether it will try again, then does it, each a moment later. If a process is
+    killed in between, the next never comes: a minute is waited for it.
     """
     tags, ended = record.dagster_run.tags, record.end_time or 0.0
-    if tags.get("dagster/will_retry") != "true":
+    if record.dagster_run.status != dg.DagsterRunStatus.FAILURE or tags.get("dagster/will_retry") == "false":
         return False
     return "dagster/auto_retry_run_id" in tags or ended <= now < ended + RETRY_WITHIN_SECONDS
 

@@ -1,5 +1,7 @@
 """Which errors are tried again, and what they say in words; and what the decorator of assets adds to each."""
 
+from collections.abc import Callable
+
 import dagster as dg
 import pytest
 
@@ -66,24 +68,38 @@ def test_error_in_words_without_an_error_says_so() -> None:
     assert error_in_words(None) == "unknown error"
 
 
-def test_a_retry_that_dagster_has_said_and_not_done_is_waited_for_a_minute() -> None:
+@pytest.mark.parametrize("tags", [{"dagster/will_retry": "true"}, {}], ids=["announced", "not yet decided"])
+def test_a_retry_that_may_come_is_waited_for_a_minute(tags: dict[str, str]) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        failed = fail(instance, tags)
+        ended = failed().end_time
+        assert ended is not None
+        for after, is_waited_for in ((1, True), (RETRY_WITHIN_SECONDS, False), (-3600, False)):
+            assert is_to_be_retried(failed(), ended + after) is is_waited_for
+            assert is_lost(failed(), ended + after) is not is_waited_for
+        instance.add_run_tags(failed().dagster_run.run_id, {"dagster/auto_retry_run_id": "another"})
+        assert is_to_be_retried(failed(), ended + 3600)
+        assert not is_lost(failed(), ended + 3600)
+
+
+def test_a_retry_that_dagster_has_ruled_out_is_not_waited_for() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        failed = fail(instance, {"dagster/will_retry": "false"})
+        assert is_lost(failed(), (failed().end_time or 0.0) + 1)
+
+
+def fail(instance: dg.DagsterInstance, tags: dict[str, str]) -> Callable[[], dg.RunRecord]:
+    """A run that was killed; reads its record."""
+
     @dg.job
     def job() -> None:
         pass
 
-    with dg.DagsterInstance.ephemeral() as instance:
-        run = instance.create_run_for_job(job, tags={"dagster/will_retry": "true"})
-        instance.report_run_failed(run)
+    run = instance.create_run_for_job(job, tags=tags)
+    instance.report_run_failed(run)
 
-        def record() -> dg.RunRecord:
-            (found,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
-            return found
+    def record() -> dg.RunRecord:
+        (found,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+        return found
 
-        ended = record().end_time
-        assert ended is not None
-        for after, is_waited_for in ((1, True), (RETRY_WITHIN_SECONDS, False), (-3600, False)):
-            assert is_to_be_retried(record(), ended + after) is is_waited_for
-            assert is_lost(record(), ended + after) is not is_waited_for
-        instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "another"})
-        assert is_to_be_retried(record(), ended + 3600)
-        assert not is_lost(record(), ended + 3600)
+    return record
