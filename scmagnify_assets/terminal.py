@@ -179,7 +179,7 @@ class Terminal:
         console = self.console if is_screen else Console(width=max(200, self.console.width))
         said = _rows(len(shown)) if not is_more else f"the first {len(shown):,} rows; --format csv prints all"
         width = console.measure(table, options=console.options.update(width=10_000)).maximum
-        if is_screen and 0 < len(shown) <= MAX_UPRIGHT and width > console.width:
+        if is_screen and len(shown) <= MAX_UPRIGHT and width > console.width:  # of none, only the number
             for row in shown:
                 upright = RichTable(box=None, show_header=False, pad_edge=False)
                 for name, value in zip(rows.schema.names, row, strict=True):

@@ -196,6 +196,9 @@ def test_rows_too_wide_for_the_screen_stand_upright(lake: Lakehouse) -> None:
     terminal.ask("SELECT " + ", ".join(f"{i} AS {name}" for i, name in enumerate(names)))
     lines = [line.split() for line in screen.getvalue().splitlines() if line.strip()]
     assert lines[:6] == [[name, str(i)] for i, name in enumerate(names)]
+    screen.truncate(0)
+    terminal.ask("SELECT " + ", ".join(f"{i} AS {name}" for i, name in enumerate(names)) + " WHERE false")
+    assert screen.getvalue().strip("\0\n") == "0 rows"
 
 
 @pytest.mark.parametrize(
