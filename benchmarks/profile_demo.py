@@ -142,16 +142,15 @@ def read_log(root: Path, imports: list[Interval], started: float, ended: float) 
     import dagster as dg
 
     from scmagnify_assets.home import Home
-    from scmagnify_assets.runner import WAVES
 
-    order = [asset for wave in WAVES for asset in wave]
-    rows = {asset: dict.fromkeys(COLUMNS, 0.0) for asset in order}
+    rows: dict[str, dict[str, float]] = {}  # in the order in which the assets came about
     with dg.DagsterInstance.from_config(str(Home(root).dagster)) as instance:
         runs = sorted(instance.get_run_records(), key=lambda run: run.start_time or 0)
         for run in runs:
             events = [(log.timestamp, log.dagster_event) for log in instance.all_logs(run.dagster_run.run_id)]
             for step, spans in spans_of_steps(events).items():
                 asset = step.removeprefix("checks_of_")
+                rows.setdefault(asset, dict.fromkeys(COLUMNS, 0.0))
                 for column, start, end in spans:
                     imported = sum(max(0.0, min(end, until) - max(start, since)) for since, until in imports)
                     target = "checks" if step != asset else column
@@ -162,7 +161,7 @@ def read_log(root: Path, imports: list[Interval], started: float, ended: float) 
         inside = sum((run.end_time or 0) - (run.start_time or 0) for run in runs)
     whole = {"command_s": ended - started, "before_the_first_run_s": before, "runs_s": inside}
     whole["between_and_after_runs_s"] = whole["command_s"] - before - inside
-    return [{"asset": asset, **rows[asset], **totals(rows[asset])} for asset in order], whole
+    return [{"asset": asset, **rows[asset], **totals(rows[asset])} for asset in rows], whole
 
 
 def totals(row: dict[str, float]) -> dict[str, float]:
