@@ -17,9 +17,8 @@ from scmagnify_assets.lineage import Materialization
 from scmagnify_core.activity import Activity
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
-from scmagnify_core.methods.granger.backbone import BackboneReport
 from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.result import TrainingResult
+from scmagnify_core.methods.granger.result import BackboneReport, TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network
 from scmagnify_core.prior import PriorNetwork
 

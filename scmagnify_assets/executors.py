@@ -129,7 +129,8 @@ def executor() -> dg.ExecutorDefinition:
 # Imported once by the server that steps are forked from, for each run: the graph, and the libraries that most steps
 # would otherwise each import for seconds. Not torch, which starts threads and looks for CUDA.
 PRELOADED = (
-    "scmagnify_assets.definitions", "mudata", "sklearn.neighbors", "matplotlib.backends.backend_agg",
+    "scmagnify_assets.definitions", "mudata", "sklearn.neighbors", "scipy.interpolate", "numba",
+    "matplotlib.backends.backend_agg",
 )  # fmt: skip
 
 

@@ -100,13 +100,20 @@ class DiffusionOperators:
     @classmethod
     def load(cls, path: Path) -> "DiffusionOperators":
         """Map what :meth:`write` wrote: its pages are read when they are used, and writing to them stays private."""
-        from safetensors import safe_open
+        # safetensors' numpy reader copies, and the one that maps wants torch, seconds to import in every process.
+        with path.open("rb") as file:
+            n_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(n_bytes))
+        dtypes = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
 
-        # Through torch: safetensors' numpy reader copies, its torch reader maps the file.
-        with safe_open(path, framework="pt") as file:
-            lagged = file.get_tensor("lagged").numpy()
-            parts = tuple(file.get_tensor(f"transition.{part}").numpy() for part in ("data", "indices", "indptr"))
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+        def mapped(name: str) -> np.ndarray:
+            one = header[name]
+            start = 8 + n_bytes + one["data_offsets"][0]
+            return np.asarray(np.memmap(path, dtypes[one["dtype"]], "c", start, tuple(one["shape"])))
+
+        lagged = mapped("lagged")
+        parts = tuple(mapped(f"transition.{part}") for part in ("data", "indices", "indptr"))
+        about = json.loads(header.get("__metadata__", {}).get("about", "{}"))
         if "n_steps" not in about:
             raise InputError(
                 f"'{path}'", "holds diffusion operators of an earlier version.", "Make diffusion_operators again."

@@ -13,10 +13,10 @@ Decisions
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads scipy.interpolate when it is used; every process imports this module, few need that
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy import linalg, sparse, special
-from scipy.interpolate import BSpline
 
 from scmagnify_core.errors import InputError
 
@@ -109,7 +109,7 @@ class SplineFit:
 
     def predict(self, position: Float[np.ndarray, " position"]) -> Float[np.ndarray, "position gene"]:
         """Fitted values at positions inside the observed range; outside they are an extrapolated cubic."""
-        return BSpline(self.knots, self.coefficients, DEGREE)(position)
+        return scipy.interpolate.BSpline(self.knots, self.coefficients, DEGREE)(position)
 
 
 def spline_basis(
@@ -127,7 +127,9 @@ def spline_basis(
     InputError
         Fewer than ``n_splines + 1`` positions are distinct, so that the spline could run through all means.
     """
-    return BSpline.design_matrix(position, _knots(np.unique(position), n_splines, degree), degree).toarray()
+    return scipy.interpolate.BSpline.design_matrix(
+        position, _knots(np.unique(position), n_splines, degree), degree
+    ).toarray()
 
 
 def spline_f_test(
@@ -191,7 +193,7 @@ def spline_f_test(
     distinct = np.unique(position)
     knots = _knots(distinct, n_splines, DEGREE)
     grid = _nearest(distinct, np.linspace(distinct[0], distinct[-1], N_GRID))
-    curves = BSpline(knots, coefficients, DEGREE)(grid)
+    curves = scipy.interpolate.BSpline(knots, coefficients, DEGREE)(grid)
     amplitude = np.where(varies, np.ptp(curves, axis=0), 0.0)
     peak = np.where(varies, grid[curves.argmax(axis=0)], np.nan)
     return SplineFit(statistic, pvalue, amplitude, peak, coefficients, knots)

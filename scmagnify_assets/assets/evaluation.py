@@ -12,11 +12,9 @@ from scmagnify_assets.declare import asset
 from scmagnify_assets.describe import figure_metadata, table_metadata, table_preview
 from scmagnify_assets.partitions import ALL
 from scmagnify_assets.resources import LakeResource, Specs
-from scmagnify_core import leaderboard as over_datasets
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.exchange import as_ranking, read_network
-from scmagnify_core.leaderboard import read_truth, score_methods
 from scmagnify_core.network import MultiscaleNetwork
 from scmagnify_core.plots import plot_leaderboard, plot_scores
 from scmagnify_core.prior import PriorNetwork
@@ -65,6 +63,8 @@ def network_scores(
     specs: Specs,
 ) -> Mapping[str, pd.DataFrame]:
     """AUPRC, early precision, signs and lags of the network beside imported ones, baselines and controls."""
+    from scmagnify_core.leaderboard import read_truth, score_methods
+
     spec = specs.get(context.partition_key)
     path = spec.truth
     if path is None:
@@ -102,6 +102,8 @@ def network_scores(
 @asset(group="evaluation", over="network_scores")
 def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Methods over all data sets that have a ground truth: mean rank, and mean AUPRC ratio with its interval."""
+    from scmagnify_core.leaderboard import leaderboard as rank_methods
+
     store = lake.open()
     # One at a time, from reading to writing: of two at once, the one that read less might write last.
     with store.claim("leaderboard"):
@@ -112,7 +114,7 @@ def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
         scores = pd.concat(
             [one.reindex(columns=columns) for one in read if len(one)] or [pd.DataFrame(columns=columns)]
         )
-        board = over_datasets.leaderboard(scores)
+        board = rank_methods(scores)
         written = store.write(
             "leaderboard", ALL, None, {"leaderboard": board}, {},
             run_id=context.run_id,

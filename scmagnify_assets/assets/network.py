@@ -18,7 +18,6 @@ from scmagnify_core.methods.granger.result import TrainingResult
 from scmagnify_core.network import MultiscaleNetwork, Network, aggregate_seeds
 from scmagnify_core.plots import plot_lag_heatmap, plot_network, plot_ranking, plot_stability
 from scmagnify_core.prior import PriorNetwork
-from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
 
 
 @asset(group="network", per_seed=True)
@@ -60,6 +59,8 @@ def multiscale_network(
     specs: Specs,
 ) -> MultiscaleNetwork:
     """The K x P x Q network over all seeds, the ranked and tested edges, and how far the seeds agree."""
+    from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
+
     spec = specs.get(context.partition_key)
     missing = sorted(set(range(spec.seeds)) - set(seed_network))
     if missing:

@@ -128,8 +128,12 @@ def test_baselines_ignore_the_order_of_genes(planted, name):
     np.testing.assert_allclose(got.loc[expected.index], expected, rtol=2e-2, atol=2e-3)
 
 
-def test_boosted_trees_give_the_same_on_every_run(planted):
-    pd.testing.assert_frame_equal(boosted_trees(*planted), boosted_trees(*planted))
+def test_boosted_trees_give_the_same_on_any_number_of_threads(planted, monkeypatch):
+    found = []
+    for n_threads in (1, 4):
+        monkeypatch.setattr("scmagnify_core.methods.baselines.cpu_count", lambda n=n_threads: n)
+        found.append(boosted_trees(*planted))
+    pd.testing.assert_frame_equal(*found)
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -12,8 +12,6 @@ Decisions
   and undoing that must not count as dependence on the state.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -30,22 +28,6 @@ STRENGTHS = tuple(float(one) for one in np.geomspace(0.4, 0.01, 12).round(4))
 GAIN_KEPT = 0.93
 NEUTRAL_STRENGTH = 0.1  # where no strength predicts better than the mean: a ranking is still asked for
 STANDARD_ERRORS = 2.0  # by which cells' own coefficients must be better
-
-
-@dataclass(frozen=True)
-class BackboneReport:
-    """What the data said of the backbone and of coefficients that depend on the state.
-
-    ``held_out_error`` is in variances of a target, at ``strength``. ``residual_gain`` is the fall of the error on cells
-    that nothing was fitted to, by state-dependent coefficients beyond the best linear model, averaged over targets, and
-    ``residual_gain_se`` its standard error; NaN where they were not tried.
-    """
-
-    strength: float
-    held_out_error: float
-    residual_gain: float
-    residual_gain_se: float
-    is_state_dependent: bool
 
 
 def choose_strength(

@@ -5,7 +5,6 @@ model trained on what a backbone of some cells leaves over, which stays if it pr
 model. Same seed, same kind of processor: the same weights, bit for bit on a CPU, whatever other seeds train beside it.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from joblib import cpu_count
 from torch import Tensor
 
 from scmagnify_core.diffusion import DiffusionOperators, standardize
@@ -23,7 +23,6 @@ from scmagnify_core.errors import InputError
 from scmagnify_core.group_elastic_net import predict, squared_errors
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
 from scmagnify_core.methods.granger.backbone import (
-    BackboneReport,
     choose_strength,
     earns_its_place,
     fit_backbone,
@@ -41,7 +40,7 @@ from scmagnify_core.methods.granger.loop import (
     untrained_row,
 )
 from scmagnify_core.methods.granger.model import GrangerModel, n_networks_of
-from scmagnify_core.methods.granger.result import TrainingResult
+from scmagnify_core.methods.granger.result import BackboneReport, TrainingResult
 from scmagnify_core.prior import PriorNetwork
 
 JUDGES = 0.2  # of the cells, that decide whether coefficients beyond the backbone are kept
@@ -198,7 +197,7 @@ def train_seeds(
     device = choose_device(config.device)
     lagged, observed = operators.lagged, standardize(targets)
     order = torch.from_numpy(np.argsort(pseudotime, kind="stable"))
-    n_threads = min(n_threads or len(os.sched_getaffinity(0)), len(seeds))
+    n_threads = min(n_threads or cpu_count(), len(seeds))
     inputs = torch.from_numpy(lagged).to(device)
     with _numerics(device):
         if config.backbone == "none":
@@ -328,14 +327,15 @@ def _hold_out(order: Tensor, fraction: float, generator: torch.Generator) -> tup
 def _numerics(device: torch.device) -> Iterator[None]:
     """On a CPU one thread a matrix product, whose result is then the same on any number of cores (these serve other
     seeds); on CUDA ordered sums, where those over edges are atomic otherwise."""
-    before, n_threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    # Not `use_deterministic_algorithms`, which does the same and imports the compiler for it: seconds for nothing.
+    before, n_threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
     torch.set_num_threads(1)
     if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
         torch.set_num_threads(n_threads)
 
 
