@@ -27,9 +27,9 @@ import pandas as pd
 
 from scmagnify_assets.failures import RETRY
 from scmagnify_assets.freshness import results_are_of_current_file
-from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.lakehouse import ALL, Lakehouse
 from scmagnify_assets.lineage import Materialization
-from scmagnify_assets.partitions import ALL, DATASET_SEEDS, DATASETS, OVER_DATASETS, split_key
+from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS, split_key
 from scmagnify_assets.resources import LakeResource
 from scmagnify_core.errors import SchemaError, ScmagnifyError
 from scmagnify_core.network import NetworkConfig

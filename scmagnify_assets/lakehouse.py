@@ -71,6 +71,7 @@ from scmagnify_core.errors import InputError, StorageError, shorten
 from scmagnify_core.tables import TABLES, Table, tables_of
 
 Connection = duckdb.DuckDBPyConnection
+ALL = "all"  # in the place of a data set, where a result is of all of them
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNUSABLE_IN_PATH = re.compile(r"[%\[\]|^?*\\\x00-\x1f]")
 ROWS_PER_GROUP = 122_880  # DuckDB's own row-group size: one group is one unit of its parallel scan
@@ -113,9 +114,11 @@ def check_new_name(name: str, known: Iterable[str]) -> str:
     Raises
     ------
     InputError
-        `check_name` refuses it, or a known name differs from it in case alone.
+        `check_name` refuses it, it means all data sets, or a known name differs from it in case alone.
     """
     check_name(name)
+    if name.casefold() == ALL:
+        raise InputError(f"Data set name {name!r}", "stands for all data sets.", "Choose another name.")
     if like := [one for one in known if one != name and one.casefold() == name.casefold()]:
         found = f"differs from the registered {shorten(like)} in case alone."
         raise InputError(f"Data set name {name!r}", found, "Choose another name, or write it as it is registered.")

@@ -15,7 +15,6 @@ SEEDS = dg.StaticPartitionsDefinition([str(seed) for seed in range(MAX_SEEDS)])
 DATASET_SEEDS = dg.MultiPartitionsDefinition({"dataset": DATASETS, "seed": SEEDS})
 
 OVER_DATASETS = ("leaderboard",)
-ALL = "all"
 
 # Tags of a run over a range of partitions.
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

@@ -10,7 +10,7 @@ import pandas as pd
 from scmagnify_assets import registry
 from scmagnify_assets.declare import asset
 from scmagnify_assets.describe import figure_metadata, table_metadata, table_preview
-from scmagnify_assets.partitions import ALL
+from scmagnify_assets.lakehouse import ALL
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators

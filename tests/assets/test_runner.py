@@ -11,8 +11,8 @@ from scmagnify_assets import registry
 from scmagnify_assets.codecs import REPORT
 from scmagnify_assets.failures import DATASET_TAG
 from scmagnify_assets.home import Home
-from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.partitions import ALL, OVER_DATASETS, join_key, split_key
+from scmagnify_assets.lakehouse import ALL, Lakehouse
+from scmagnify_assets.partitions import OVER_DATASETS, join_key, split_key
 from scmagnify_assets.registry import announce
 from scmagnify_assets.runner import WAVES, RunError, open_instance, run_dataset
 from scmagnify_core.tables import TABLES, tables_of

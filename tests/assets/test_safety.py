@@ -124,6 +124,8 @@ def test_check_new_name_refuses_names_that_differ_in_case_alone():
         check_new_name("Blood", ["marrow", "blood"])
     with pytest.raises(InputError, match="may hold letters"):
         check_new_name("../x", [])
+    with pytest.raises(InputError, match="'All': stands for all data sets"):
+        check_new_name("All", [])
 
 
 @pytest.mark.parametrize(
