@@ -64,8 +64,8 @@ class DiffusionConfig(BaseModel):
         "strict", description="`strict`: edges go forward in pseudotime; `two_cycles`: the published rule."
     )
     lag_step: float | None = Field(
-        0.05, gt=0, le=0.5, description="Length of a lag, as a share of the range of pseudotime; none: a lag is a step "
-        "on the graph (published), which becomes shorter with more cells.",
+        0.05, gt=0, le=0.5, description="Length of a lag, as a share of the range of pseudotime; `none`: a lag is a "
+        "step on the graph (published), which becomes shorter with more cells.",
     )  # fmt: skip
     standardize_lagged: bool = Field(True, description="Standardise each lagged TF again after diffusion.")
 

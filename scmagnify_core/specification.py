@@ -178,7 +178,7 @@ def parse_spec(raw: Mapping[str, Any], where: str = "settings") -> DatasetSpec:
         A key is unknown (the nearest known one is named) or a value is out of bounds; all problems are listed.
     """
     try:
-        return DatasetSpec.model_validate(dict(raw))
+        return DatasetSpec.model_validate(_with_nulls(raw, DatasetSpec))
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors()]
         raise InputError(where, "; ".join(problems) + ".", "`scmagnify add --help` lists every key.") from error
@@ -306,6 +306,26 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _with_nulls(raw: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """A copy of raw settings in which ``"none"`` is None where a number may be left out: TOML has no null."""
+    result = dict(raw)
+    for key, value in raw.items():
+        kinds = _kinds(model, key)
+        if value == "none" and {type(None), float} <= set(kinds):
+            result[key] = None
+        elif isinstance(value, Mapping):
+            for kind in kinds:
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    result[key] = _with_nulls(value, kind)
+    return result
+
+
+def _kinds(model: type[BaseModel], key: str) -> tuple[Any, ...]:
+    """The type of a field, and what it is a union of: a part may be optional."""
+    field = model.model_fields.get(key)
+    return () if field is None else (field.annotation, *get_args(field.annotation))
+
+
 def _explain(problem: Mapping[str, Any]) -> str:
     from difflib import get_close_matches
 
@@ -313,8 +333,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         model: type[BaseModel] = DatasetSpec
         for part in problem["loc"][:-1]:
-            annotation = model.model_fields[str(part)].annotation
-            for kind in (annotation, *get_args(annotation)):  # a part may be optional
+            for kind in _kinds(model, str(part)):
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     model = kind
         known = list(model.model_fields)

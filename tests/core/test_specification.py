@@ -1,3 +1,5 @@
+import tomllib
+
 import pytest
 
 from scmagnify_core.errors import InputError
@@ -33,6 +35,23 @@ def test_own_tables_win_over_the_preset_and_overrides_over_both():
     assert (spec.granger.sparsity, spec.granger.hidden, spec.root) == (0.25, (8, 4), "a=b")
     assert spec.granger.output_init == "xavier"
     assert raw == BASE | {"granger": {"sparsity": 0.5}}
+
+
+def test_none_is_written_where_a_number_may_be_left_out():
+    toml = """
+    name = "x"
+    file = "x.h5ad"
+    preset = "published"
+    diffusion.lag_step = "none"
+    network.max_cv = "none"
+    granger.backbone = "none"
+    """
+    spec = parse_spec(tomllib.loads(toml))
+    assert spec.diffusion.lag_step is None
+    assert spec.network.max_cv is None
+    assert spec.granger.backbone == "none"
+    with pytest.raises(InputError, match=r"'diffusion.lag_step' = 'never'"):
+        parse_spec({"name": "x", "file": "x.h5ad", "diffusion": {"lag_step": "never"}})
 
 
 def test_a_resolved_spec_survives_a_round_trip():
