@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Processes for the tests; each uses one thread.
 WORKERS ?= auto
 
-.PHONY: demo ui docs dictionary test test-ray setup lint types tests browser clean
+.PHONY: demo ui docs pages test test-ray setup lint types tests browser clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,13 +32,14 @@ demo: setup
 ui: setup
 	$(BIN)/scmagnify ui
 
-docs: dictionary
+docs: pages
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
 	@echo build/docs/index.html
 
-# The page of the data dictionary, from the declarations.
-dictionary: setup
+# The pages that are made from declarations: the data dictionary and the settings.
+pages: setup
 	$(BIN)/python -c 'from scmagnify_assets.dictionary import as_markdown; print(as_markdown(), end="")' > docs/dictionary.md
+	$(BIN)/python -c 'from scmagnify_core.settings import as_markdown; print(as_markdown(), end="")' > docs/settings.md
 
 test: setup browser lint types tests
 

@@ -259,6 +259,39 @@ def run(
 
 
 @app.command()
+def settings(
+    key: Annotated[
+        str | None, typer.Argument(help="Only this table or key, such as granger or granger.n_lags.")
+    ] = None,
+) -> None:
+    """List every setting of a data set: what it may be, what it is when left out, and what it means.
+
+    They stand in the data set's TOML, a key of a table under its name (`[granger]`, then `n_lags = 3`), or on the
+    command line, as `--set granger.n_lags=3`.
+
+    Examples: `scmagnify settings`, `scmagnify settings granger`
+    """
+    from scmagnify_core import settings as declared
+    from scmagnify_core.errors import InputError
+
+    found = [one for one in declared.settings() if key in (None, one.key, one.key.rpartition(".")[0])]
+    if not found:
+        raise InputError(f"'{key}'", "is no setting.", f"Tables: {', '.join(filter(None, declared.tables()))}.")
+    for table, about in declared.tables().items():
+        if not (own := [one for one in found if one.key.rpartition(".")[0] == table]):
+            continue
+        out.print(f"[bold]{_escape(f'[{table}]')}[/] {about}" if table else f"[bold]{about}[/]", highlight=False)
+        shown = RichTable("key", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        shown.add_column("values", max_width=22)
+        shown.add_column("default", max_width=16, overflow="fold")
+        shown.add_column("meaning", min_width=20)
+        for one in own:
+            default = one.default if one.published == one.default else f"{one.default}\n(published: {one.published})"
+            shown.add_row(*map(_escape, (one.key.rpartition(".")[2], one.values, default.strip(), one.meaning)))
+        out.print(shown, "")
+
+
+@app.command()
 def datasets() -> None:
     """List the registered data sets and what there is of each.
 

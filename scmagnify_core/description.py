@@ -48,7 +48,7 @@ class DataDescription(BaseModel):
     receptor_tf: Path | None = Field(None, description="Receptor-TF pairs: receptor, tf.")
     min_cells: int = Field(10, ge=1, description="A gene enters the model if detected in this many cells.")
     n_top_genes: int | None = Field(
-        2000, ge=1, description="Targets are taken from this many highly variable genes; all when null."
+        2000, ge=1, description="Targets are taken from this many highly variable genes; all when `none`."
     )
 
     @field_validator("prior", mode="before")

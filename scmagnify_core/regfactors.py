@@ -68,8 +68,8 @@ class RegFactorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
-        None, description="Components of the lag, TF and target mode (RegFactors); chosen from the network when null. "
-        "A rank beyond what the network allows is lowered."
+        None, description="Components of the lag, TF and target mode (RegFactors); chosen from the network when "
+        "omitted. A rank beyond what the network allows is lowered."
     )  # fmt: skip
     max_rank: int = Field(10, ge=1, description="Largest number of RegFactors that is chosen.")
     n_permutations: int = Field(20, ge=1, description="Random networks of each kind that make the null.")

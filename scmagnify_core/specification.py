@@ -181,7 +181,7 @@ def parse_spec(raw: Mapping[str, Any], where: str = "settings") -> DatasetSpec:
         return DatasetSpec.model_validate(_with_nulls(raw, DatasetSpec))
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors()]
-        raise InputError(where, "; ".join(problems) + ".", "`scmagnify add --help` lists every key.") from error
+        raise InputError(where, "; ".join(problems) + ".", "`scmagnify settings` lists every key.") from error
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
@@ -307,11 +307,11 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_nulls(raw: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """A copy of raw settings in which ``"none"`` is None where a number may be left out: TOML has no null."""
+    """A copy of raw settings in which ``"none"`` is None where what is no text may be left out: TOML has no null."""
     result = dict(raw)
     for key, value in raw.items():
         kinds = _kinds(model, key)
-        if value == "none" and {type(None), float} <= set(kinds):
+        if value == "none" and type(None) in kinds and not {str, Path} & set(kinds):
             result[key] = None
         elif isinstance(value, Mapping):
             for kind in kinds:

@@ -9,8 +9,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from scmagnify_assets import terminal as module
+from scmagnify_assets.cli import app
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.rows import Format, format_of
 from scmagnify_assets.terminal import Terminal
@@ -229,3 +231,17 @@ def test_prompt_answers_goes_on_after_errors_and_keeps_history(
 def test_words_complete_tables_functions_columns_and_data_sets(lake: Lakehouse) -> None:
     words = Terminal(lake, Format.csv).words()
     assert {"edges", "top_regulators(", "signed_score", "'blood'", ".schema", "ORDER BY"} <= set(words)
+
+
+def test_settings_lists_a_table_a_key_or_says_which_tables_there_are() -> None:
+    runner = CliRunner()
+    said = runner.invoke(app, ["settings", "granger"]).output
+    assert "n_lags" in said
+    assert "integer >= 1" in said
+    assert "lag_step" not in said
+    said = runner.invoke(app, ["settings", "diffusion.lag_step"]).output
+    assert '"none")' in said  # as published
+    assert "n_neighbors" not in said
+    failed = runner.invoke(app, ["settings", "grangr"])
+    assert isinstance(failed.exception, InputError)
+    assert "Tables: gene_association" in str(failed.exception)

@@ -122,7 +122,7 @@ def test_dictionary_lists_each_declared_column_once_with_a_meaning(lake: Lake) -
 
 def test_the_page_of_the_dictionary_is_of_these_declarations() -> None:
     page = Path(__file__).parents[2] / "docs" / "dictionary.md"
-    assert page.read_text() == dictionary.as_markdown(), "write it anew: make dictionary"
+    assert page.read_text() == dictionary.as_markdown(), "write it anew: make pages"
 
 
 def test_top_regulators_and_targets_are_the_best_of_the_rows(lake: Lake, networks: dict[str, pd.DataFrame]) -> None:

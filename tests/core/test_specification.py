@@ -44,11 +44,13 @@ def test_none_is_written_where_a_number_may_be_left_out():
     preset = "published"
     diffusion.lag_step = "none"
     network.max_cv = "none"
+    n_top_genes = "none"
     granger.backbone = "none"
     """
     spec = parse_spec(tomllib.loads(toml))
     assert spec.diffusion.lag_step is None
     assert spec.network.max_cv is None
+    assert spec.n_top_genes is None
     assert spec.granger.backbone == "none"
     with pytest.raises(InputError, match=r"'diffusion.lag_step' = 'never'"):
         parse_spec({"name": "x", "file": "x.h5ad", "diffusion": {"lag_step": "never"}})
