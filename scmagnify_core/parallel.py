@@ -1,10 +1,17 @@
-"""Child processes that end with the process that asked for them."""
+"""Cores of this process, and child processes that end with the process that asked for them."""
 
 import multiprocessing
 import os
 import threading
 
 _watching = False
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use all
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

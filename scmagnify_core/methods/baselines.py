@@ -15,16 +15,17 @@ What each costs is estimated before it starts (`work_of`), because time grows wi
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from joblib import Parallel, cpu_count, delayed
 
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.errors import InputError
 from scmagnify_core.group_elastic_net import group_elastic_net_path, has_turned, squared_errors
 from scmagnify_core.methods.controls import correlate
+from scmagnify_core.parallel import n_cores
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.ridge import ridge_path
 
@@ -137,8 +138,9 @@ def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.D
         gains[:, edges] = model.feature_importance("gain").reshape(n_lags, -1) / n_cells
 
     # A target is one thread's from beginning to end, so that results do not depend on their number.
-    pool = Parallel(cpu_count(), prefer="threads")
-    pool(delayed(grow)(target, edges) for target, edges in prior.edges_of_targets())
+    with ThreadPoolExecutor(n_cores()) as pool:
+        for job in [pool.submit(grow, target, edges) for target, edges in prior.edges_of_targets()]:
+            job.result()
     total = gains.sum(axis=0)
     return _network(prior, total, np.zeros_like(total), _mean_lag(gains))
 

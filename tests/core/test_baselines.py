@@ -131,7 +131,7 @@ def test_baselines_ignore_the_order_of_genes(planted, name):
 def test_boosted_trees_give_the_same_on_any_number_of_threads(planted, monkeypatch):
     found = []
     for n_threads in (1, 4):
-        monkeypatch.setattr("scmagnify_core.methods.baselines.cpu_count", lambda n=n_threads: n)
+        monkeypatch.setattr("scmagnify_core.methods.baselines.n_cores", lambda n=n_threads: n)
         found.append(boosted_trees(*planted))
     pd.testing.assert_frame_equal(*found)
 

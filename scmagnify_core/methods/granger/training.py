@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from joblib import cpu_count
 from torch import Tensor
 
 from scmagnify_core.diffusion import DiffusionOperators, standardize
@@ -41,6 +40,7 @@ from scmagnify_core.methods.granger.loop import (
 )
 from scmagnify_core.methods.granger.model import GrangerModel, n_networks_of
 from scmagnify_core.methods.granger.result import BackboneReport, TrainingResult
+from scmagnify_core.parallel import n_cores
 from scmagnify_core.prior import PriorNetwork
 
 JUDGES = 0.2  # of the cells, that decide whether coefficients beyond the backbone are kept
@@ -197,7 +197,7 @@ def train_seeds(
     device = choose_device(config.device)
     lagged, observed = operators.lagged, standardize(targets)
     order = torch.from_numpy(np.argsort(pseudotime, kind="stable"))
-    n_threads = min(n_threads or cpu_count(), len(seeds))
+    n_threads = min(n_threads or n_cores(), len(seeds))
     inputs = torch.from_numpy(lagged).to(device)
     with _numerics(device):
         if config.backbone == "none":
