@@ -4,6 +4,7 @@ Each command starts `scmagnify ui` on a folder of its own, drops simulated data 
 nothing else, and reads the outcome from Dagster's event log and from the lake::
 
     python benchmarks/live.py latency            # two files at once: seconds from the drop to the last asset
+    python benchmarks/live.py latency --datasets 1
     python benchmarks/live.py queue              # 12 data sets x 5 seeds at once: overlaps, errors, peak memory
     python benchmarks/live.py kill --kills 30    # kill -9 of steps, run workers, trainings, writers, daemon, server
 
@@ -308,8 +309,8 @@ def damage(live: Live) -> dict[str, list[str]]:
 
 
 def latency(live: Live, options: argparse.Namespace) -> dict[str, Any]:
-    """Two files dropped at once: seconds from the drop to the last asset, and what they are made of."""
-    for name in ("alpha", "beta"):
+    """Files dropped at once: seconds from the drop to the last asset, and what they are made of."""
+    for name in [f"set{number}" for number in range(options.datasets)]:
         live.prepare(name, options.cells, options.seeds)
     with live.running():
         time.sleep(options.settle)
@@ -438,7 +439,7 @@ def kill(live: Live, options: argparse.Namespace) -> dict[str, Any]:
 
 
 COMMANDS: Mapping[str, tuple[Callable[[Live, argparse.Namespace], dict[str, Any]], dict[str, float]]] = {
-    "latency": (latency, {"cells": 1000, "seeds": 3, "timeout": 900}),
+    "latency": (latency, {"cells": 1000, "seeds": 3, "datasets": 2, "timeout": 900}),
     "queue": (queue, {"cells": 300, "seeds": 5, "datasets": 12, "timeout": 3600}),
     "kill": (kill, {"cells": 300, "seeds": 2, "datasets": 4, "timeout": 1800}),
 }
