@@ -27,8 +27,6 @@ NAMES = {
     "random": "random",
     "oracle": "oracle (noise-free past of the TFs)",
 }
-
-
 PUBLISHED = ("published preset", "published, no filter")
 RIVALS = [name for name in NAMES if name not in ("scmagnify", *PUBLISHED, "oracle", "random")]
 

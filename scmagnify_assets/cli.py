@@ -274,11 +274,11 @@ def settings(
     from scmagnify_core import settings as declared
     from scmagnify_core.errors import InputError
 
-    found = [one for one in declared.settings() if key in (None, one.key, one.key.rpartition(".")[0])]
+    found = [one for one in declared.settings() if key in (None, one.key, one.table)]
     if not found:
         raise InputError(f"'{key}'", "is no setting.", f"Tables: {', '.join(filter(None, declared.tables()))}.")
     for table, about in declared.tables().items():
-        if not (own := [one for one in found if one.key.rpartition(".")[0] == table]):
+        if not (own := [one for one in found if one.table == table]):
             continue
         out.print(f"[bold]{_escape(f'[{table}]')}[/] {about}" if table else f"[bold]{about}[/]", highlight=False)
         shown = RichTable("key", box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -287,7 +287,7 @@ def settings(
         shown.add_column("meaning", min_width=20)
         for one in own:
             default = one.default if one.published == one.default else f"{one.default}\n(published: {one.published})"
-            shown.add_row(*map(_escape, (one.key.rpartition(".")[2], one.values, default.strip(), one.meaning)))
+            shown.add_row(*map(_escape, (one.name, one.values, default.strip(), one.meaning)))
         out.print(shown, "")
 
 

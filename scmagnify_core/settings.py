@@ -26,6 +26,16 @@ class Setting(NamedTuple):
     published: str
     meaning: str
 
+    @property
+    def table(self) -> str:
+        """The table that the key stands in; empty for none."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The key within its table."""
+        return self.key.rpartition(".")[2]
+
 
 def settings() -> list[Setting]:
     """Every key; those of a table are written ``table.key``, as ``--set`` takes them."""
@@ -67,8 +77,6 @@ def _values(one: Mapping[str, Any]) -> str:
         return " or ".join(kind for kind in kinds if kind != "none" or not is_text)
     if "enum" in one:
         return ", ".join(one["enum"])
-    if "const" in one:
-        return str(one["const"])
     if one["type"] == "array":
         parts: Sequence[Mapping[str, Any]] = one.get("prefixItems") or [one["items"]]
         return f"list of {_values(parts[0])}"
@@ -97,15 +105,9 @@ def _page() -> Iterator[str]:
         yield from ("", f"## {f'[{table}]' if table else 'Without a table'}", "", about, "")
         yield from ("| key | values | default | published | meaning |", "|---|---|---|---|---|")
         for one in found:
-            if one.key.rpartition(".")[0] == table:
+            if one.table == table:
                 published = one.published if one.published != one.default else ""
-                cells = (
-                    f"`{one.key.rpartition('.')[2]}`",
-                    one.values,
-                    _code(one.default),
-                    _code(published),
-                    one.meaning,
-                )
+                cells = (_code(one.name), one.values, _code(one.default), _code(published), one.meaning)
                 yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
