@@ -6,7 +6,7 @@ nothing else, and reads the outcome from Dagster's event log and from the lake::
     python benchmarks/live.py latency            # two files at once: seconds from the drop to the last asset
     python benchmarks/live.py latency --datasets 1
     python benchmarks/live.py queue              # 12 data sets x 5 seeds at once: overlaps, errors, peak memory
-    python benchmarks/live.py kill --kills 30    # kill -9 of steps, run workers, trainings, writers, daemon, server
+    python benchmarks/live.py kill --kills 35    # kill -9 of steps, run workers, trainings, writers, servers, daemon
 
 `kill` ends with status 1 if anything was lost or torn, or if the graph did not complete.
 """
@@ -32,6 +32,7 @@ import pandas as pd
 import tomli_w
 
 from scmagnify_assets import registry
+from scmagnify_assets.code_server import RUN_WORKER, STEP_SERVER
 from scmagnify_assets.home import Home
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.runner import WAVES
@@ -41,6 +42,7 @@ from scmagnify_core.simulation import SimulationConfig, simulate
 from scmagnify_core.tables import TABLES, tables_of
 
 SEED_ASSETS = WAVES[1]
+SERVICES = {"daemon": "dagster._daemon run", "code server": "-m scmagnify_assets.code_server"}
 MIB = 2**20
 
 
@@ -169,7 +171,8 @@ class Live:
                     fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     if fields[0] != "Z":
-                        found.append(Process(int(folder.name), int(fields[1]), command))
+                        name = (folder / "comm").read_text().strip()
+                        found.append(Process(int(folder.name), int(fields[1]), name, command))
         return found
 
     def sample(self) -> float:
@@ -186,25 +189,20 @@ class Live:
     def victims(self, kind: str) -> list[int]:
         """Processes of a kind that are alive now."""
         processes = self.processes()
-        commands = {one.pid: one.command for one in processes}
-        steps = {one.pid for one in processes if "multiprocessing.forkserver" in commands.get(one.parent, "")}
-        if kind == "step":
-            return sorted(steps)
+        if kind in SERVICES:
+            return [one.pid for one in processes if SERVICES[kind] in one.command]
+        workers = {one.pid for one in processes if one.name == RUN_WORKER}
+        if kind == "run worker":
+            return sorted(workers)
+        step_servers = {one.pid for one in processes if one.parent in workers and one.name == STEP_SERVER}
+        if kind == "fork server":
+            return sorted(step_servers | {one.parent for one in processes if one.pid in workers})
+        steps = {one.pid: one.name for one in processes if one.parent in step_servers}
         if kind == "training":
-            return [pid for pid in steps if self._has_torch(pid)]
+            return [pid for pid, name in steps.items() if name == "trained_model"]
         if kind == "lakehouse write":
             return [pid for pid in steps if self._is_writing(pid)]
-        if kind == "run worker":
-            servers = {one.pid for one in processes if "dagster api grpc" in one.command}
-            return [one.pid for one in processes if one.parent in servers and "spawn_main" in one.command]
-        pattern = {"daemon": "dagster._daemon run", "code server": "dagster api grpc"}[kind]
-        return [one.pid for one in processes if pattern in one.command]
-
-    def _has_torch(self, pid: int) -> bool:
-        """Whether a step trains or reads a model off: no other loads torch."""
-        with suppress(OSError):
-            return "libtorch_cpu" in Path(f"/proc/{pid}/maps").read_text()
-        return False
+        return sorted(steps)
 
     def _is_writing(self, pid: int) -> bool:
         """Whether a process holds the lock of a partition, as it does from its first to its last commit."""
@@ -255,8 +253,8 @@ def _error_of(event: dg.DagsterEvent) -> str:
 class Process:
     """One process of the platform."""
 
-    def __init__(self, pid: int, parent: int, command: str) -> None:
-        self.pid, self.parent, self.command = pid, parent, command
+    def __init__(self, pid: int, parent: int, name: str, command: str) -> None:
+        self.pid, self.parent, self.name, self.command = pid, parent, name, command
 
 
 # ---------------------------------------------------------------- what must hold afterwards
@@ -385,7 +383,7 @@ def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-KINDS = ("step", "run worker", "training", "lakehouse write", "daemon", "code server")
+KINDS = ("step", "run worker", "training", "lakehouse write", "fork server", *SERVICES)
 
 
 def kill(live: Live, options: argparse.Namespace) -> dict[str, Any]:

@@ -43,9 +43,9 @@ from scmagnify_core.specification import merge, parse_spec, paths_in, read_spec_
 DATA_SUFFIXES = (".h5ad", ".h5mu")
 DEFAULTS = "defaults"
 REJECTED = "rejected"
-REST_SECONDS = 5.0
+REST_SECONDS = 4.0  # the daemon looks every 5 s, or a moment sooner
 AGAIN_SECONDS = 3600.0
-INTERVAL_SECONDS = 5
+INTERVAL_SECONDS = 4  # see `automation`
 
 
 @dataclass(frozen=True)

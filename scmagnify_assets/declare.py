@@ -23,7 +23,7 @@ from scmagnify_assets.executors import Needs, needs_of, op_tags
 from scmagnify_assets.failures import RETRY, final_user_errors
 from scmagnify_assets.freshness import FRESHNESS, FRESHNESS_OF
 from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS
-from scmagnify_assets.processes import measured
+from scmagnify_assets.processes import call_process, measured
 from scmagnify_core.parallel import end_with_parent
 
 OWNERS: Mapping[str, str] = {
@@ -90,6 +90,7 @@ def _observed(function: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(context, DirectAssetExecutionContext):
             return function(context, *inputs, **named)  # called by a test or a notebook, not by a run
         end_with_parent()
+        call_process(function.__name__)
         with final_user_errors(), measured() as used:
             value = function(context, *inputs, **named)
         context.add_output_metadata(used)

@@ -126,14 +126,8 @@ def executor() -> dg.ExecutorDefinition:
     return EXECUTORS[name]()
 
 
-# Imported once by the server that steps are forked from, for each run: the graph, and the libraries that most steps
-# would otherwise each import for seconds, those of Dagster's own records among them. Not torch, which starts threads
-# and looks for CUDA.
-PRELOADED = (
-    "scmagnify_assets.definitions", "dagster._core.storage.sqlite_storage", "upath", "pyarrow.dataset", "mudata",
-    "sklearn.neighbors", "scipy.interpolate", "scmagnify_core.group_elastic_net", "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-)  # fmt: skip
+# What the server that steps are forked from imports, see there.
+PRELOADED = ("scmagnify_assets.preload",)
 
 
 def _multiprocess() -> dg.ExecutorDefinition:

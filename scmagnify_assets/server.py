@@ -30,7 +30,6 @@ MAX_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 20.0
 MAX_LOG_BYTES = 50 * 2**20
 LOCATION = "scmagnify"
-MODULE = "scmagnify_assets.definitions"
 
 
 @dataclass
@@ -120,7 +119,7 @@ def _serve(home: Home, host: str, port: int, say: Callable[[str], None]) -> None
     quiet = ["--log-level", "warning"]
     services = [
         Service("code server", [
-            *python, "dagster", "api", "grpc", "-m", MODULE, "-h", "127.0.0.1", "-p", str(grpc_port),
+            *python, "scmagnify_assets.code_server", "--host", "127.0.0.1", "--port", str(grpc_port),
             "--location-name", LOCATION, "--use-python-environment-entry-point", *quiet,
         ]),
         Service("daemon", [*python, "dagster._daemon", "run", *where, *quiet]),

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 from dagster._core.test_utils import freeze_time
 
-from scmagnify_assets import failures, registry
+from scmagnify_assets import automation, failures, registry
 from scmagnify_assets.automation import _tagged, automation_sensor, join_seeds, seeds_of_datasets
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS, defs, resources
@@ -157,7 +157,7 @@ def lose(platform: Platform, assets: Sequence[str]) -> None:
         asset_selection=frozenset(dg.AssetKey(asset) for asset in assets),
         tags={"dagster/partition": "small", DATASET_TAG: "small"},
     )
-    with freeze_time(platform.now):  # runs end by the real clock otherwise, and once a day that is near the night's tick
+    with freeze_time(platform.now):  # else by the real clock, which once a day is near the night's tick
         platform.instance.report_run_failed(run)
     platform.instance.add_run_tags(run.run_id, NO_RETRY)
 
@@ -310,6 +310,52 @@ def test_the_sensor_keeps_its_class_when_dagster_copies_it() -> None:
     copy = sensor.with_attributes(metadata={})
     assert type(copy) is type(sensor)
     assert copy.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+class Daemon:
+    """The sensor, tick by tick, as the daemon has the code server evaluate it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance, self.sensor, self.cursor = instance, automation_sensor(), None
+
+    def tick(self, keep: bool = True) -> str:
+        """What came of a tick; ``keep`` its cursor, or lose it as a daemon that is killed does."""
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, repository_def=defs.get_repository_def()
+        )
+        data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor if keep else self.cursor
+        if data.skip_message == "Nothing has happened.":
+            return "skipped"
+        return "asked" if data.run_requests else "nothing to do"
+
+
+def test_nothing_is_evaluated_while_nothing_happens(
+    platform: Platform, raw_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon(platform.instance)
+    assert [daemon.tick(), daemon.tick()] == ["nothing to do", "skipped"]
+    platform.add(raw_settings)
+    # What the daemon did not keep is asked for again; what it kept is not.
+    assert [daemon.tick(keep=False), daemon.tick(), daemon.tick()] == ["asked", "asked", "skipped"]
+    run = platform.instance.create_run_for_job(
+        defs.resolve_implicit_global_asset_job_def(),
+        asset_selection=frozenset([dg.AssetKey("dataset")]), tags={"dagster/partition": "small"},
+    )  # fmt: skip
+    assert [daemon.tick(), daemon.tick()] == ["nothing to do", "skipped"]
+    platform.instance.report_run_canceled(run)
+    assert [daemon.tick(), daemon.tick()] == ["nothing to do", "skipped"]
+    monkeypatch.setattr(automation, "IDLE_SECONDS", 0)
+    assert daemon.tick() == "nothing to do"  # looks all the same, now and then
+
+
+def test_a_failed_run_is_looked_after_at_every_tick(platform: Platform, raw_settings: dict[str, Any]) -> None:
+    daemon = Daemon(platform.instance)
+    platform.now = datetime.now(UTC)
+    platform.add(raw_settings)
+    daemon.tick()
+    lose(platform, ["dataset"])
+    assert "skipped" not in [daemon.tick(), daemon.tick()]
 
 
 def test_every_asset_that_can_be_made_has_the_condition() -> None:
