@@ -120,13 +120,15 @@ class Live:
         """Results that are missing, or made from something that is no longer current."""
         try:
             registered = registry.read_all(self.lake)
-            lineage = self.lake.read("lineage", columns=["dataset", "asset", "seed", "materialization_id", "inputs"])
+            columns = ["dataset", "asset", "seed", "materialization_id", "data_version", "inputs"]
+            lineage = self.lake.read("lineage", columns=columns)
             marks = self.lake.read("table_versions", columns=["table_name", "materialization_id", "version"])
         except Exception as error:
             return [f"lake: {error}"]
         marks = marks[marks["table_name"] == "lineage"].set_index("materialization_id")["version"]
         lineage = lineage.assign(version=lineage["materialization_id"].map(marks)).dropna(subset=["version"])
         lineage["seed"] = lineage["seed"].astype("Int64").fillna(-1)
+        versions = lineage.set_index("materialization_id")["data_version"]
         newest = lineage.sort_values("version").groupby(["dataset", "asset", "seed"]).last()
         missing = []
         for name, settings in self.dropped.items():
@@ -142,7 +144,8 @@ class Live:
                             continue
                         for one in json.loads(newest.loc[where, "inputs"]):
                             key = (one["dataset"], one["asset"], -1 if one["seed"] is None else one["seed"])
-                            if newest.loc[key, "materialization_id"] != one["materialization_id"]:
+                            # Made again with the same content, as by a retry that came late: nothing is out of date.
+                            if newest.loc[key, "data_version"] != versions.get(one["materialization_id"]):
                                 missing.append(f"{where}: from a former {one['asset']}")
             # Settings reach every result through the registration.
             dataset = newest.loc[(name, "dataset", -1)] if (name, "dataset", -1) in newest.index else None

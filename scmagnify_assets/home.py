@@ -28,7 +28,7 @@ freshness:
 run_monitoring:
   enabled: true
   poll_interval_seconds: 10
-  start_timeout_seconds: 180
+  start_timeout_seconds: 90
   cancel_timeout_seconds: 60
   # A run that died gives back its turn on the GPU.
   free_slots_after_run_end_seconds: 15
