@@ -77,8 +77,11 @@ def fork_step_server() -> None:
         util.spawnv_passfds = start
 
 
-def _fork(_path: bytes, arguments: Sequence[str], keep: Sequence[int]) -> int:
-    """In place of `multiprocessing.util.spawnv_passfds`, for ``python -c CODE``: returns the process's number."""
+def _fork(_path: bytes, _arguments: Sequence[str], keep: Sequence[int]) -> int:
+    """In place of `multiprocessing.util.spawnv_passfds`, of a fork server: returns the process's number.
+
+    ``keep`` is what that server is given: the socket that it listens on, and the pipe that ends with all that may ask.
+    """
     if process := os.fork():
         return process
     status = 1
@@ -88,7 +91,8 @@ def _fork(_path: bytes, arguments: Sequence[str], keep: Sequence[int]) -> int:
             os.closerange(below + 1, above)
         # The fork caught it in the middle of starting a server, with its lock held.
         forkserver._forkserver.__init__()  # type: ignore[misc]
-        exec(arguments[-1], {})  # ends by SystemExit when all that could ask for a step are gone
+        listener, alive = keep
+        forkserver.main(listener, alive, preload=())  # ends by SystemExit when all that could ask for a step are gone
     except SystemExit:
         status = 0
     except BaseException:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scmagnify_assets.processes import call_process, measured
+from scmagnify_assets.processes import measured
 from scmagnify_core.parallel import end_with_parent
 
 # A run worker that starts a step: forked from a fork server, or spawned. The step writes its number and then works.
@@ -72,25 +72,31 @@ def threads() -> int:
     return len(os.listdir(f"/proc/{os.getpid()}/task"))  # noqa: PTH208
 
 
-def _report_name(name: str, answers: "multiprocessing.Queue[str]") -> None:
-    call_process(name)
-    answers.put(own_name())
+NAMED = """
+import multiprocessing
+from pathlib import Path
+from scmagnify_assets.processes import call_process
 
+def step():
+    call_process("communication_scores")
+    print("step", Path("/proc/self/comm").read_text().strip(), flush=True)
 
-def own_name() -> str:
-    return Path("/proc/self/comm").read_text().strip()
+if __name__ == "__main__":
+    call_process("something else")
+    print("user's", Path("/proc/self/comm").read_text().strip(), flush=True)
+    process = multiprocessing.get_context("spawn").Process(target=step)
+    process.start()
+    process.join()
+"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="the system does not name processes")
-def test_a_step_is_called_after_its_asset_and_a_users_process_as_it_was() -> None:
-    before, context = own_name(), multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[str] = context.Queue()
-    process = context.Process(target=_report_name, args=("communication_scores", answers))
-    process.start()
-    assert answers.get(timeout=60) == "communication_scores"[:15]
-    process.join()
-    call_process("something else")
-    assert own_name() == before
+def test_a_step_is_called_after_its_asset_and_a_users_process_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "named.py").write_text(NAMED)
+    done = subprocess.run([sys.executable, str(tmp_path / "named.py")], capture_output=True, text=True, check=True)
+    users, step = done.stdout.splitlines()
+    assert step == "step " + "communication_scores"[:15]
+    assert users.startswith("user's python")
 
 
 def test_measured_tells_time_and_the_peak_of_its_block_alone() -> None:
