@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,9 +13,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from deltalake import DeltaTable
-
-sys.path.append(str(Path(__file__).parent))  # as its child processes do
-
 from test_lakehouse import MADE, files_below, finish, go, seed_network, start, waits_for_a_lock, write_network
 
 from scmagnify_assets import lakehouse as module

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from watching import is_alive, wait_for
 
 from scmagnify_assets.processes import measured
 from scmagnify_core.parallel import end_with_parent
@@ -29,22 +30,6 @@ if __name__ == "__main__":
     process.start()
     process.join()
 """
-
-
-def is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_for(condition, seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])

@@ -8,16 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from watching import is_alive
 
 from scmagnify_assets import server
 from scmagnify_assets.server import Service
-
-
-def is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def sleeper(tmp_path: Path) -> Service:
