@@ -31,7 +31,7 @@ from scmagnify_core.diffusion import DiffusionOperators, diffusion_operators, st
 from scmagnify_core.edge_tests import edge_pvalues
 from scmagnify_core.evaluation import score_network
 from scmagnify_core.group_elastic_net import group_elastic_net
-from scmagnify_core.leaderboard import rankings
+from scmagnify_core.leaderboard import rank_baselines
 from scmagnify_core.methods.granger.inference import read_network
 from scmagnify_core.methods.granger.training import train_seeds
 from scmagnify_core.network import Network, aggregate_seeds, top_edges
@@ -182,10 +182,10 @@ def compare(problem: Problem, n_seeds: int, **more: Any) -> list[dict[str, Any]]
         state_dependent=float(np.mean(kept)), residual_gain=float(np.mean([one.residual_gain for one in reports])),
         **more,
     )  # fmt: skip
-    for ranking in rankings(problem.dataset, problem.prior, edges, operators):
+    for ranking in rank_baselines(problem.dataset, problem.prior, operators):
         if isinstance(ranking, str):
             print(f"  {ranking}")
-        elif ranking.method not in {"scmagnify", "prior", "shuffled_prior"}:
+        elif ranking.method not in {"prior", "shuffled_prior"}:
             rows += score(problem, ranking.edges, ranking.method, runtime_s=ranking.runtime_s, **more)
     return rows
 

@@ -47,7 +47,7 @@ TRUSTED_SPEARMAN = 0.5
 MAY_BE_EMPTY = (
     "network_scores", "leaderboard", "ligand_receptor", "receptor_tf", "communication_scores", "seed_agreement",
     "tf_activity", "regfactor_activity", "peak_gene_links", "peaks", "tf_binding", "motifs",
-    "imported_networks",
+    "imported_networks", "baseline_networks",
 )  # fmt: skip
 
 

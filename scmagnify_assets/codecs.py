@@ -155,6 +155,7 @@ CODECS: Mapping[str, Codec] = {
     ),
     "communication_scores": _frames("ligand_receptor", "receptor_tf", "communication_scores"),
     "imported_networks": _frames("imported_networks"),
+    "baseline_networks": _frames("baseline_networks"),
     "network_scores": _frames("network_scores"),
     "report": Codec(
         lambda value, folder: Encoded(artifacts={REPORT: value.encode()}),

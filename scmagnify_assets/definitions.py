@@ -44,6 +44,7 @@ ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
     activity.regfactor_activity,
     communication.communication_scores,
     evaluation.imported_networks,
+    evaluation.baseline_networks,
     evaluation.network_scores,
     report.report,
     evaluation.leaderboard,

@@ -57,6 +57,7 @@ COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
         "receptor_tf_association": [("tf_activity", "activity"), ("dataset", "pseudotime")],
     },
     "imported_networks": {"is_candidate": [("prior_network", "source"), ("prior_network", "target")]},
+    "baseline_networks": {name: [("prior_network", name)] for name in ("source", "target")},
     "network_scores": {name: [("multiscale_network", "magnitude")] for name in ("auprc", "auprc_ratio", "epr")},
     "leaderboard": {
         name: [("network_scores", origin)]

@@ -25,7 +25,7 @@ from scmagnify_core.tables import tables_of
 WAVES: tuple[tuple[str, ...], ...] = (
     (
         "dataset", "gene_association", "peak_gene_links", "tf_binding", "prior_network", "diffusion_operators",
-        "imported_networks",
+        "imported_networks", "baseline_networks",
     ),
     ("trained_model", "seed_network"),
     (

@@ -11,11 +11,10 @@ unit that a claim about methods is made for.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -52,14 +51,15 @@ Ranker = Callable[[], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Ranking:
-    """A method's ranked edges, and how long it took to rank them; NaN for networks, which are made elsewhere.
+    """A method's edges, and how long it took to rank them; NaN for networks, which are made elsewhere.
 
+    ``edges`` has ``source, target, score``, and ``signed_score`` and ``lag`` where the method says something of them.
     Peak memory is not told: methods share one process, whose peak is that of the hungriest.
     """
 
     method: str
     edges: pd.DataFrame
-    runtime_s: float
+    runtime_s: float = float("nan")
 
 
 def read_truth(path: Path) -> pd.DataFrame:
@@ -67,17 +67,12 @@ def read_truth(path: Path) -> pd.DataFrame:
     return rename_columns(read_table(path), ("source", "target"), f"'{path.name}'")
 
 
-def rankings(
-    dataset: Dataset,
-    prior: PriorNetwork,
-    edges: pd.DataFrame,
-    operators: DiffusionOperators | None = None,
-    imported: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+def rank_baselines(
+    dataset: Dataset, prior: PriorNetwork, operators: DiffusionOperators | None = None
 ) -> Iterator[Ranking | str]:
-    """The network, those made elsewhere, each baseline and each control.
+    """Each baseline and each control; in place of one that is left out, a sentence that says why.
 
-    In place of one that is left out, a sentence that says why. Without ``operators`` there are no lags, hence no
-    baselines on them.
+    Without ``operators`` there are no lags, hence no baselines on them.
     """
     candidates = prior.to_table()
     correlate = partial(correlation_network, dataset.rna.X, list(dataset.genes), candidates)
@@ -94,9 +89,6 @@ def rankings(
         is_possible = min(work.values()) <= MOST_WORK  # else the dense expression of all targets may not fit
         inputs = operators.lagged, dataset.expression(prior.targets if is_possible else ()), prior
         rankers = {name: partial(method, *inputs) for name, method in BASELINES.items()} | rankers
-    yield Ranking("scmagnify", edges, float("nan"))
-    for name, network in imported.items():
-        yield Ranking(name, network, float("nan"))
     for name, rank in rankers.items():
         if work.get(name, 0) > MOST_WORK:
             yield f"{name} was left out: it would take some {work[name]:.0e} multiplications, more than {MOST_WORK:.0e}"
@@ -110,25 +102,45 @@ def rankings(
         yield Ranking(name, ranked, time.perf_counter() - start)
 
 
+def to_table(rankings: Iterable[Ranking]) -> pd.DataFrame:
+    """Rankings as the body of the ``baseline_networks`` table; edges of equal score share a rank."""
+    columns = [column.name for column in TABLES["baseline_networks"].body]
+    frames = [
+        one.edges.assign(
+            method=one.method, runtime_s=one.runtime_s, rank=one.edges["score"].rank(method="min", ascending=False)
+        )
+        for one in rankings
+    ]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns).astype({"rank": np.int32})
+
+
+def from_table(table: pd.DataFrame) -> list[Ranking]:
+    """Rankings from the body of the ``baseline_networks`` table, by method."""
+    return [
+        Ranking(str(method), edges[["source", "target", "score", "signed_score", "lag"]], edges["runtime_s"].iloc[0])
+        for method, edges in table.groupby("method", observed=True)
+    ]
+
+
 def score_methods(
-    dataset: Dataset,
-    prior: PriorNetwork,
-    edges: pd.DataFrame,
+    rankings: Iterable[Ranking],
     truth: pd.DataFrame,
-    operators: DiffusionOperators | None = None,
+    genes: Sequence[str],
+    prior: PriorNetwork,
     preset: str | None = None,
-    imported: Mapping[str, pd.DataFrame] = MappingProxyType({}),
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Score the network, its baselines and its controls, and networks made elsewhere, by the same measure.
+    """Score networks, baselines and controls by the same measure.
 
     Parameters
     ----------
-    operators
-        For the baselines on lagged expression; without it they are left out.
+    rankings
+        What is scored: the network, those made elsewhere, baselines and controls.
+    genes
+        All that were measured: the universe.
     preset
         Name for the ``preset`` column.
-    imported
-        Networks made elsewhere, by name: ``source, target, score`` and optionally ``signed_score, lag``.
 
     Returns
     -------
@@ -143,10 +155,7 @@ def score_methods(
     frames: list[pd.DataFrame] = []
     notes: list[str] = []
     last = None
-    for ranking in rankings(dataset, prior, edges, operators, imported):
-        if isinstance(ranking, str):
-            notes.append(ranking)
-            continue
+    for ranking in rankings:
         for question in QUESTIONS:
             if ranking.method == SHUFFLED and "universe" in question:
                 continue  # its edges are others than the candidates
@@ -154,7 +163,7 @@ def score_methods(
                 scored = score_network(
                     ranking.edges,
                     truth,
-                    genes=dataset.genes,
+                    genes=genes,
                     prior=candidates,
                     method=ranking.method,
                     **question,  # type: ignore[arg-type]

@@ -86,6 +86,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "regfactor_activity": ("activity",),
     "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
     "imported_networks": ("networks",),
+    "baseline_networks": (),
     "network_scores": ("truth",),
     "report": (),
 }

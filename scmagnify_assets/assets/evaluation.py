@@ -11,14 +11,18 @@ from scmagnify_assets import registry
 from scmagnify_assets.declare import asset
 from scmagnify_assets.describe import figure_metadata, table_metadata, table_preview
 from scmagnify_assets.lakehouse import ALL
+from scmagnify_assets.progress import report
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
+from scmagnify_core.errors import InputError
 from scmagnify_core.exchange import as_ranking, read_network
 from scmagnify_core.network import MultiscaleNetwork
 from scmagnify_core.plots import plot_leaderboard, plot_scores
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
+
+NO_TRUTH = "none given: set truth in the data set's TOML, or add --truth FILE"
 
 
 @asset(group="evaluation")
@@ -53,28 +57,78 @@ def imported_networks(
 
 
 @asset(group="evaluation")
-def network_scores(
+def baseline_networks(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
     prior_network: PriorNetwork,
     diffusion_operators: DiffusionOperators,
+    specs: Specs,
+) -> Mapping[str, pd.DataFrame]:
+    """What simpler methods and controls make of the same candidates and the same past of the TFs.
+
+    Only to be scored beside the network, hence only where there is a ground truth. It needs no trained model, so that
+    it is made while that trains, and stays when that is trained again.
+    """
+    from scmagnify_core.leaderboard import rank_baselines, to_table
+
+    if specs.get(context.partition_key).truth is None:
+        context.add_output_metadata({"truth": NO_TRUTH})
+        return {"baseline_networks": to_table([])}
+    rankings, notes = [], []
+    for one in rank_baselines(dataset, prior_network, diffusion_operators):
+        if isinstance(one, str):
+            notes.append(one)
+            context.log.info(one)
+            continue
+        rankings.append(one)
+        report("baseline_networks", len(rankings), 0, one.method)
+    table = to_table(rankings)
+    top = table[table["rank"] <= 3]
+    context.add_output_metadata(
+        {
+            **{f"runtime_s/{one.method}": round(one.runtime_s, 3) for one in rankings},
+            "notes": dg.MetadataValue.md(
+                "\n".join(f"- {note}" for note in notes) or "all baselines and controls ran"
+            ),
+            "top_edges": table_preview(
+                top.groupby("method").head(3)[["method", "rank", "source", "target", "score"]]
+            ),
+        }
+    )
+    return {"baseline_networks": table}
+
+
+@asset(group="evaluation")
+def network_scores(
+    context: dg.AssetExecutionContext,
+    dataset: Dataset,
+    prior_network: PriorNetwork,
     multiscale_network: MultiscaleNetwork,
     imported_networks: Mapping[str, pd.DataFrame],
+    baseline_networks: Mapping[str, pd.DataFrame],
     specs: Specs,
 ) -> Mapping[str, pd.DataFrame]:
     """AUPRC, early precision, signs and lags of the network beside imported ones, baselines and controls."""
-    from scmagnify_core.leaderboard import read_truth, score_methods
+    from scmagnify_core.leaderboard import Ranking, from_table, read_truth, score_methods
 
     spec = specs.get(context.partition_key)
     path = spec.truth
     if path is None:
-        context.add_output_metadata({"truth": "none given: set truth in the data set's TOML, or add --truth FILE"})
+        context.add_output_metadata({"truth": NO_TRUTH})
         return {"network_scores": pd.DataFrame(columns=[column.name for column in TABLES["network_scores"].body])}
+    if baseline_networks["baseline_networks"].empty:  # a random order is always among them
+        name = context.partition_key
+        raise InputError(
+            f"baselines of '{name}'", "were made while it had no ground truth.",
+            f"Make them first: scmagnify run {name} --select baseline_networks --select network_scores",
+        )  # fmt: skip
     others = imported_networks["imported_networks"].groupby("method")
-    scores, notes = score_methods(
-        dataset, prior_network, multiscale_network.edges, read_truth(path), diffusion_operators, spec.preset,
-        {str(name): as_ranking(edges) for name, edges in others},
-    )  # fmt: skip
+    rankings = [
+        Ranking("scmagnify", multiscale_network.edges),
+        *(Ranking(str(name), as_ranking(edges)) for name, edges in others),
+        *from_table(baseline_networks["baseline_networks"]),
+    ]
+    scores, notes = score_methods(rankings, read_truth(path), dataset.genes, prior_network, spec.preset)
     for note in notes:
         context.log.info(note)
     columns = [

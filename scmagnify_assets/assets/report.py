@@ -15,7 +15,7 @@ from scmagnify_core.report import Origin, ReportInput, render_report
 ORDER = (
     "raw_dataset", "dataset", "gene_association", "peak_gene_links", "tf_binding", "prior_network",
     "diffusion_operators", "trained_model", "seed_network", "multiscale_network", "regfactors", "tf_activity",
-    "regfactor_activity", "communication_scores", "network_scores",
+    "regfactor_activity", "communication_scores", "imported_networks", "baseline_networks", "network_scores",
 )  # fmt: skip
 SHOWN = (
     "dataset", "prior_network", "multiscale_network", "regfactors", "tf_activity", "regfactor_activity",

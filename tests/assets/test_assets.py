@@ -14,7 +14,7 @@ from scmagnify_assets.assets.association import gene_association
 from scmagnify_assets.assets.communication import communication_scores
 from scmagnify_assets.assets.dataset import dataset
 from scmagnify_assets.assets.diffusion import diffusion_operators
-from scmagnify_assets.assets.evaluation import imported_networks, leaderboard, network_scores
+from scmagnify_assets.assets.evaluation import baseline_networks, imported_networks, leaderboard, network_scores
 from scmagnify_assets.assets.model import trained_model
 from scmagnify_assets.assets.network import multiscale_network, seed_network
 from scmagnify_assets.assets.prior import peak_gene_links, prior_network, tf_binding
@@ -143,13 +143,24 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     assert not through_storage("communication_scores", links, tmp_path)["ligand_receptor"].empty
     others = through_storage("imported_networks", imported_networks(context(), again, prior, specs=specs), tmp_path)
     assert others["imported_networks"]["is_candidate"].all()
-    scores = network_scores(context(), again, prior, stored, restored, others, specs=specs)
+    page = context()
+    simpler = through_storage(
+        "baseline_networks", baseline_networks(page, again, prior, stored, specs=specs), tmp_path
+    )
+    told = page.get_output_metadata("result")
+    assert {f"runtime_s/{one}" for one in ("ridge", "boosted_trees", "random")} <= set(told)
+    scores = network_scores(context(), again, prior, restored, others, simpler, specs=specs)
     found = through_storage("network_scores", scores, tmp_path)["network_scores"]
     assert set(found["method"]) == {
         "scmagnify", "lagged_correlation", "ridge", "group_lasso", "boosted_trees", "correlation", "spearman", "prior",
         "shuffled_prior", "random", "elsewhere",
     }  # fmt: skip
     assert set(found["preset"]) == {"recommended"}
+    none_yet = {"baseline_networks": simpler["baseline_networks"].iloc[:0]}
+    with pytest.raises(
+        InputError, match=r"'small': were made while it had no ground truth.*--select baseline_networks"
+    ):
+        network_scores(context(), again, prior, restored, others, none_yet, specs=specs)
 
     values = {
         "dataset": again, "prior_network": prior, "multiscale_network": restored, "regfactors": factors,
@@ -268,7 +279,8 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
     for name, value in (
         ("communication_scores", communication_scores(context("plain"), data, activity, specs=specs)),
         ("imported_networks", (others := imported_networks(context("plain"), data, prior, specs=specs))),
-        ("network_scores", network_scores(context("plain"), data, prior, none, aggregate, others, specs=specs)),
+        ("baseline_networks", (simpler := baseline_networks(context("plain"), data, prior, none, specs=specs))),
+        ("network_scores", network_scores(context("plain"), data, prior, aggregate, others, simpler, specs=specs)),
         ("peak_gene_links", (links := peak_gene_links(context("plain"), data, specs=specs))),
         ("tf_binding", tf_binding(context("plain"), data, links, specs=specs)),
     ):

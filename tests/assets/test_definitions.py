@@ -33,7 +33,10 @@ DEPENDENCIES = {
     "regfactor_activity": {"dataset", "regfactors"},
     "communication_scores": {"dataset", "tf_activity"},
     "imported_networks": {"dataset", "prior_network"},
-    "network_scores": {"dataset", "prior_network", "diffusion_operators", "multiscale_network", "imported_networks"},
+    "baseline_networks": {"dataset", "prior_network", "diffusion_operators"},
+    "network_scores": {
+        "dataset", "prior_network", "multiscale_network", "imported_networks", "baseline_networks",
+    },
     "report": {
         "dataset", "prior_network", "trained_model", "multiscale_network", "regfactors", "tf_activity",
         "regfactor_activity", "communication_scores", "network_scores",

@@ -27,6 +27,7 @@ TABLES = (
     "seed_network",
     "regfactors",
     "tf_activity",
+    "baseline_networks",
     "network_scores",
     "communication_scores",
 )

@@ -12,7 +12,15 @@ from scmagnify_core.description import DataDescription
 from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import InputError, MissingColumnError
 from scmagnify_core.evaluation import score_network
-from scmagnify_core.leaderboard import Ranking, leaderboard, rankings, read_truth, score_methods
+from scmagnify_core.leaderboard import (
+    Ranking,
+    from_table,
+    leaderboard,
+    rank_baselines,
+    read_truth,
+    score_methods,
+    to_table,
+)
 from scmagnify_core.methods import NAMES
 from scmagnify_core.methods.baselines import BASELINES
 from scmagnify_core.prior import PriorNetwork
@@ -67,11 +75,23 @@ def row_of(scores, method, prior_edges, variant="canonical"):
     return rows.iloc[0]
 
 
+def rankings(dataset, prior, edges, operators=None, imported=None):
+    """The network, those made elsewhere, and all that is ranked beside them."""
+    others = [Ranking(name, network) for name, network in (imported or {}).items()]
+    return [Ranking("scmagnify", edges), *others, *rank_baselines(dataset, prior, operators)]
+
+
+def score(dataset, prior, edges, truth, operators=None, preset=None, imported=None):
+    """Scores of them all, and the notes of both steps."""
+    found = rankings(dataset, prior, edges, operators, imported)
+    ranked = [one for one in found if isinstance(one, Ranking)]
+    scores, notes = score_methods(ranked, truth, dataset.genes, prior, preset)
+    return scores, (*(one for one in found if isinstance(one, str)), *notes)
+
+
 def test_score_methods_asks_every_question_of_every_method():
     dataset, prior, truth = planted()
-    scores, notes = score_methods(
-        dataset, prior, network_of(prior, truth), truth, operators_of(dataset, prior), "published"
-    )
+    scores, notes = score(dataset, prior, network_of(prior, truth), truth, operators_of(dataset, prior), "published")
     rows = set(zip(scores["method"], scores["prior_edges"], scores["variant"], strict=True))
     asked = {("kept", "canonical"), ("removed", "canonical"), ("only", "canonical"), ("kept", "deepsem")}
     asked |= {("kept", "beeline")}
@@ -98,7 +118,7 @@ def test_score_methods_asks_an_imported_network_the_same_questions():
         network_of(prior, truth),
         truth[["source", "target"]].assign(score=1.0, signed_score=truth["sign"]),
     )
-    scores, _ = score_methods(dataset, prior, edges, truth, imported={"elsewhere": beyond, "none": beyond.iloc[:0]})
+    scores, _ = score(dataset, prior, edges, truth, imported={"elsewhere": beyond, "none": beyond.iloc[:0]})
     own = scores[scores["method"] == "scmagnify"].reset_index(drop=True)
     for name in ("elsewhere", "none"):
         other = scores[scores["method"] == name].reset_index(drop=True)
@@ -109,7 +129,7 @@ def test_score_methods_asks_an_imported_network_the_same_questions():
         assert row_of(scores, "elsewhere", asked)["auprc"] == pytest.approx(1.0)
         assert row_of(scores, "none", asked)["auprc_ratio"] == pytest.approx(1.0)
     assert row_of(scores, "elsewhere", "kept")["sign_accuracy"] == 1
-    without, _ = score_methods(dataset, prior, edges, truth)
+    without, _ = score(dataset, prior, edges, truth)
     rest = scores[~scores["method"].isin(["elsewhere", "none"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(rest.drop(columns="runtime_s"), without.drop(columns="runtime_s"))
 
@@ -117,7 +137,7 @@ def test_score_methods_asks_an_imported_network_the_same_questions():
 def test_score_methods_equals_scoring_each_ranking_alone():
     dataset, prior, truth = planted()
     edges, operators = network_of(prior, truth), operators_of(dataset, prior)
-    scores, _ = score_methods(dataset, prior, edges, truth, operators)
+    scores, _ = score(dataset, prior, edges, truth, operators)
     for ranking in rankings(dataset, prior, edges, operators):
         for label, question in (
             ("kept", {}),
@@ -136,7 +156,7 @@ def test_score_methods_equals_scoring_each_ranking_alone():
 def test_a_baseline_that_would_take_too_long_is_left_out_with_a_note(monkeypatch):
     dataset, prior, truth = planted()
     monkeypatch.setattr(module, "MOST_WORK", 1.0)
-    scores, notes = score_methods(dataset, prior, network_of(prior, truth), truth, operators_of(dataset, prior))
+    scores, notes = score(dataset, prior, network_of(prior, truth), truth, operators_of(dataset, prior))
     assert set(scores["method"]) == set(METHODS)
     assert sum("was left out: it would take some" in note for note in notes) == len(BASELINES)
 
@@ -145,14 +165,14 @@ def test_a_baseline_that_cannot_run_is_left_out_with_a_note():
     dataset, prior, truth = planted()
     operators = operators_of(dataset, prior)
     fewer = DiffusionOperators(operators.transition, operators.lagged[:, :, :-1], prior.sources[:-1])
-    scores, notes = score_methods(dataset, prior, network_of(prior, truth), truth, fewer)
+    scores, notes = score(dataset, prior, network_of(prior, truth), truth, fewer)
     assert "ridge" not in set(scores["method"])
     assert any(note.startswith("ridge was left out: lagged expression: has 200 cells and 5 TFs") for note in notes)
 
 
 def test_score_methods_ranks_a_good_network_over_its_controls():
     dataset, prior, truth = planted()
-    scores, _ = score_methods(dataset, prior, network_of(prior, truth), truth)
+    scores, _ = score(dataset, prior, network_of(prior, truth), truth)
     best = row_of(scores, "scmagnify", "only")
     assert best["auprc"] == pytest.approx(1.0)
     assert best["sign_accuracy"] == 1.0
@@ -162,7 +182,7 @@ def test_score_methods_ranks_a_good_network_over_its_controls():
 
 def test_score_methods_finds_nothing_beyond_the_prior_with_a_model_bound_to_it():
     dataset, prior, truth = planted()
-    scores, _ = score_methods(dataset, prior, network_of(prior, truth), truth)
+    scores, _ = score(dataset, prior, network_of(prior, truth), truth)
     for method in METHODS:
         row = row_of(scores, method, "removed")
         assert row["n_true"] == 1
@@ -172,17 +192,15 @@ def test_score_methods_finds_nothing_beyond_the_prior_with_a_model_bound_to_it()
 def test_score_methods_does_not_depend_on_the_order_of_rows():
     dataset, prior, truth = planted()
     edges = network_of(prior, truth)
-    first, _ = score_methods(dataset, prior, edges, truth)
-    second, _ = score_methods(
-        dataset, prior, edges.sample(frac=1, random_state=1), truth.sample(frac=1, random_state=2)
-    )
+    first, _ = score(dataset, prior, edges, truth)
+    second, _ = score(dataset, prior, edges.sample(frac=1, random_state=1), truth.sample(frac=1, random_state=2))
     pd.testing.assert_frame_equal(first.drop(columns="runtime_s"), second.drop(columns="runtime_s"))
 
 
 def test_score_methods_keeps_kinds_of_truth_apart():
     dataset, prior, truth = planted()
     both = pd.concat([truth.assign(kind="chip"), truth.iloc[::2].assign(kind="loss of function")])
-    scores, _ = score_methods(dataset, prior, network_of(prior, truth), both)
+    scores, _ = score(dataset, prior, network_of(prior, truth), both)
     is_asked = (scores["prior_edges"] == "kept") & (scores["variant"] == "canonical")
     kept = scores[(scores["method"] == "scmagnify") & is_asked].set_index("truth")
     assert kept["n_true"].to_dict() == {"chip": 20, "loss of function": 10}
@@ -192,7 +210,7 @@ def test_score_methods_notes_once_which_question_could_not_be_asked():
     """All true edges are in the prior: nothing is left when they are removed."""
     dataset, prior, truth = planted()
     truth = truth.iloc[1:]
-    scores, notes = score_methods(dataset, prior, network_of(prior, truth), truth)
+    scores, notes = score(dataset, prior, network_of(prior, truth), truth)
     assert set(scores["prior_edges"]) == {"kept", "only"}
     about = [note for note in notes if "prior_edges='removed'" in note]
     assert len(about) == 1
@@ -202,7 +220,7 @@ def test_score_methods_notes_once_which_question_could_not_be_asked():
 def test_score_methods_notes_that_case_was_ignored():
     dataset, prior, truth = planted()
     louder = truth.assign(source=truth["source"].str.upper(), target=truth["target"].str.upper())
-    scores, notes = score_methods(dataset, prior, network_of(prior, truth), louder)
+    scores, notes = score(dataset, prior, network_of(prior, truth), louder)
     assert any("only when case was ignored" in note for note in notes)
     assert row_of(scores, "scmagnify", "kept")["n_true"] == 20
 
@@ -211,12 +229,12 @@ def test_score_methods_refuses_a_truth_of_other_genes():
     dataset, prior, truth = planted()
     strange = truth.assign(source="x" + truth["source"], target="x" + truth["target"])
     with pytest.raises(InputError, match=r"truth: none of its .* gene names is among the 30 measured ones.*species"):
-        score_methods(dataset, prior, network_of(prior, truth), strange)
+        score(dataset, prior, network_of(prior, truth), strange)
 
 
 def test_rankings_score_the_candidates_and_no_other_edge():
     dataset, prior, truth = planted()
-    found = list(rankings(dataset, prior, network_of(prior, truth), operators_of(dataset, prior)))
+    found = rankings(dataset, prior, network_of(prior, truth), operators_of(dataset, prior))
     assert all(isinstance(one, Ranking) for one in found)
     named = {one.method: one.edges for one in found}
     assert list(named) == ["scmagnify", *BASELINES, *METHODS[1:]]
@@ -232,6 +250,27 @@ def test_rankings_score_the_candidates_and_no_other_edge():
         for source, target in zip(table["source"], table["target"], strict=True)
     ]
     np.testing.assert_allclose(named["correlation"]["signed_score"], expected, atol=1e-5)
+
+
+def test_baselines_are_scored_the_same_after_they_were_a_table():
+    dataset, prior, truth = planted()
+    found = list(rank_baselines(dataset, prior, operators_of(dataset, prior)))
+    table = to_table(found)
+    stored = TABLES["baseline_networks"].validate(table).to_pandas().sample(frac=1, random_state=0)
+    again = {one.method: one for one in from_table(stored)}
+    assert set(again) == {one.method for one in found}
+    scores, _ = score_methods(found, truth, dataset.genes, prior)
+    back, _ = score_methods([again[one.method] for one in found], truth, dataset.genes, prior)
+    pd.testing.assert_frame_equal(back, scores, check_exact=False, rtol=1e-6)  # lags are stored with seven digits
+    for method, edges in table.groupby("method"):
+        first = edges[edges["rank"] == 1]
+        assert (first["score"] == edges["score"].max()).all(), method
+        assert (edges["rank"] == [(edges["score"] > one).sum() + 1 for one in edges["score"]]).all(), method
+
+
+def test_no_baselines_are_an_empty_table():
+    assert TABLES["baseline_networks"].validate(to_table([])).num_rows == 0
+    assert from_table(to_table([])) == []
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv.gz"])
