@@ -50,6 +50,9 @@ from scmagnify_core.errors import InputError
 NIGHTLY = "0 2 * * *"  # UTC; after the nightly look at the files (schedules)
 INTERVAL_SECONDS = 4  # Dagster's daemon looks every 5 s; asked for 5, it finds every other look a moment too early
 IDLE_SECONDS = 60  # so long an evaluation holds while nothing is known to have happened
+# What other runs wait for: training, aggregation, the leaderboard. They need not wait for the whole run that makes it:
+# the first of a data set goes on with the baselines, which training does not read.
+AWAITED = ("diffusion_operators", "seed_network", "network_scores")
 LOST_SECONDS = 900  # so long after a failed run it may be due again at any moment (`failures`)
 
 
@@ -256,7 +259,7 @@ class Automation(dg.AutomationConditionSensorDefinition):
 
 
 def _what_happened(instance: dg.DagsterInstance) -> object:
-    """Something that differs after a registration, or after a run began or ended.
+    """Something that differs after a registration, after a run began or ended, or an awaited asset was made.
 
     While a failed run may be due again, no two answers are equal. Anything else, such as a result that somebody wiped,
     is seen when `IDLE_SECONDS` are over.
@@ -265,12 +268,13 @@ def _what_happened(instance: dg.DagsterInstance) -> object:
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     if instance.get_run_records(failed, limit=1):
         return object()
-    announced = instance.fetch_materializations(dg.AssetKey(registry.ASSET), limit=1).records
+    made = [
+        record.storage_id
+        for name in (registry.ASSET, *AWAITED)
+        for record in instance.fetch_materializations(dg.AssetKey(name), limit=1).records
+    ]
     runs = instance.get_run_records(limit=1, order_by="update_timestamp")
-    return (
-        [record.storage_id for record in announced],
-        [(record.dagster_run.run_id, record.dagster_run.status, record.update_timestamp) for record in runs],
-    )
+    return made, [(record.dagster_run.run_id, record.dagster_run.status, record.update_timestamp) for record in runs]
 
 
 def _tagged(request: dg.RunRequest) -> dg.RunRequest:

@@ -128,7 +128,7 @@ def network_scores(
         *(Ranking(str(name), as_ranking(edges)) for name, edges in others),
         *from_table(baseline_networks["baseline_networks"]),
     ]
-    scores, notes = score_methods(rankings, read_truth(path), dataset.genes, prior_network, spec.preset)
+    scores, notes = score_methods(rankings, read_truth(path), list(dataset.genes), prior_network, spec.preset)
     for note in notes:
         context.log.info(note)
     columns = [

@@ -10,7 +10,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializa
 from dagster._core.test_utils import freeze_time
 
 from scmagnify_assets import automation, failures, registry
-from scmagnify_assets.automation import _tagged, automation_sensor, join_seeds, seeds_of_datasets
+from scmagnify_assets.automation import AWAITED, _tagged, automation_sensor, join_seeds, seeds_of_datasets
 from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS, defs, resources
 from scmagnify_assets.failures import DATASET_TAG
@@ -225,11 +225,7 @@ def test_what_one_run_makes_in_order_is_not_made_again_beside_other_data_sets(
     first = WAVES[0]
     job = defs.resolve_implicit_global_asset_job_def()
     run = platform.instance.create_run_for_job(job, asset_selection=frozenset(dg.AssetKey(asset) for asset in first))
-    made = dg.AssetMaterialization(first[0], partition="small", tags={registry.DATA_VERSION: "v2-small"})
-    event = DagsterEvent(
-        DagsterEventType.ASSET_MATERIALIZATION.value, job.name, event_specific_data=StepMaterializationData(made)
-    )
-    platform.instance.report_dagster_event(event, run.run_id)
+    report_made(platform, first[0], run)
     platform.make({first[0]: ["other"]}, "v2")  # the newest partition is of another data set
     requests = platform.evaluate()
     assert {name: requests.get(name) for name in first[1:]} == {name: ["other"] for name in first[1:]}
@@ -343,10 +339,52 @@ def test_nothing_is_evaluated_while_nothing_happens(
         asset_selection=frozenset([dg.AssetKey("dataset")]), tags={"dagster/partition": "small"},
     )  # fmt: skip
     assert [daemon.tick(), daemon.tick()] == ["nothing to do", "skipped"]
+    platform.make({"gene_association": ["small"]}, "v1")  # no other run waits for it
+    assert daemon.tick() == "skipped"
+    platform.make({"diffusion_operators": ["small"]}, "v1")
+    assert [daemon.tick(), daemon.tick()] == ["nothing to do", "skipped"]
     platform.instance.report_run_canceled(run)
     assert [daemon.tick(), daemon.tick()] == ["nothing to do", "skipped"]
     monkeypatch.setattr(automation, "IDLE_SECONDS", 0)
     assert daemon.tick() == "nothing to do"  # looks all the same, now and then
+
+
+def test_what_other_runs_wait_for_has_children_of_other_partitions() -> None:
+    for name in AWAITED:
+        node = GRAPH.get(dg.AssetKey(name))
+        assert any(GRAPH.get(child).partitions_def != node.partitions_def for child in node.child_keys), name
+
+
+def test_training_does_not_wait_for_the_baselines_but_the_scores_do(
+    platform: Platform, raw_settings: dict[str, Any]
+) -> None:
+    platform.add(raw_settings)
+    first = platform.evaluate()
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = platform.instance.create_run_for_job(
+        job, asset_selection=frozenset(dg.AssetKey(asset) for asset in first), tags={"dagster/partition": "small"}
+    )
+    platform.instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_START.value, job.name), run.run_id)
+    assert platform.evaluate() == {}
+    for asset in first:
+        if asset != "baseline_networks":
+            report_made(platform, asset, run)
+    assert set(platform.evaluate()) == set(WAVES[1])
+    platform.make({asset: ["small|0", "small|1"] for asset in WAVES[1]}, "v1")
+    assert set(platform.evaluate()) == set(WAVES[2]) - {"network_scores", "report"}
+    report_made(platform, "baseline_networks", run)
+    assert set(platform.evaluate()) == set()  # those that were just asked for come first
+    platform.make({asset: ["small"] for asset in WAVES[2][:5]}, "v1")
+    assert set(platform.evaluate()) == {"network_scores", "report"}
+
+
+def report_made(platform: Platform, asset: str, run: dg.DagsterRun) -> None:
+    """A run has made an asset of `small`."""
+    made = dg.AssetMaterialization(asset, partition="small", tags={registry.DATA_VERSION: f"v2-{asset}"})
+    event = DagsterEvent(
+        DagsterEventType.ASSET_MATERIALIZATION.value, run.job_name, event_specific_data=StepMaterializationData(made)
+    )
+    platform.instance.report_dagster_event(event, run.run_id)
 
 
 def test_a_failed_run_is_looked_after_at_every_tick(platform: Platform, raw_settings: dict[str, Any]) -> None:
