@@ -1,6 +1,6 @@
 """Are the edges right? The default, the published preset and every baseline on planted networks and on real data.
 
-    python benchmarks/accuracy.py simulated    # 10 conditions x 2 networks that no setting was chosen on
+    python benchmarks/accuracy.py simulated    # 10 conditions x 4 networks that no setting was chosen on
     python benchmarks/accuracy.py published    # the published preset on some of both: minutes each
     python benchmarks/accuracy.py real         # BEELINE and paul15 sets, where the shared data are at hand
     python benchmarks/accuracy.py ablation     # what each choice of the default gives
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from record import save
+from record import save, saved
 
 from scmagnify_core.dataset import Dataset, read_dataset
 from scmagnify_core.diffusion import DiffusionOperators, diffusion_operators, standardize
@@ -224,8 +224,9 @@ def oracle(problem: Problem, simulation: Any) -> pd.DataFrame:
 
 
 def simulated(options: argparse.Namespace) -> None:
-    rows: list[dict[str, Any]] = []
-    for seed in range(FIRST_SEED, FIRST_SEED + options.networks):
+    seeds = range(options.first, FIRST_SEED + options.networks)
+    rows = [row for row in saved("accuracy_simulated") if row["seed"] not in seeds]
+    for seed in seeds:
         for condition in CONDITIONS:
             with tempfile.TemporaryDirectory() as folder:
                 problem, simulation = planted(condition, seed, Path(folder))
@@ -395,7 +396,10 @@ def show(rows: list[dict[str, Any]], name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["simulated", "published", "real", "ablation", "stability", "calibration"])
-    parser.add_argument("--networks", type=int, default=2, help="planted networks of each condition")
+    parser.add_argument("--networks", type=int, default=4, help="planted networks of each condition")
+    parser.add_argument(
+        "--first", type=int, default=FIRST_SEED, help="seed of the first that is measured; others stay as they are"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the default")
     parser.add_argument(
         "--largest", type=float, default=2e6, help="cells x candidates of a real set, for the published preset"

@@ -53,5 +53,11 @@ def save(name: str, results: Sequence[Mapping[str, Any]], **more: Any) -> Path:
     return path
 
 
+def saved(name: str) -> list[dict[str, Any]]:
+    """Results that ``docs/benchmarks/<name>.json`` holds; none if there is no such file."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
+
+
 def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
