@@ -172,7 +172,12 @@ def ablation_page(frame: pd.DataFrame) -> None:
 
 def stability_page(frame: pd.DataFrame) -> None:
     shown = frame.pivot_table(index="what", columns="preset", values="jaccard", sort=False, dropna=False)
-    rows = [[what, *(number(value) for value in shown.loc[what])] for what in shown.index]
+    asked = set(zip(frame["what"], frame["preset"], strict=True))
+    rows = [
+        [what, *("no edges" if pd.isna(value) and (what, preset) in asked else number(value)
+                 for preset, value in shown.loc[what].items())]
+        for what in shown.index
+    ]  # fmt: skip
     put("stability", table(["top tenth of the edges, Jaccard index of", *shown.columns], rows))
 
 

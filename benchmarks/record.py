@@ -1,6 +1,7 @@
 """Results of a benchmark as JSON: what was measured, with which versions, on what machine."""
 
 import json
+import math
 import os
 import platform
 import resource
@@ -60,4 +61,7 @@ def saved(name: str) -> list[dict[str, Any]]:
 
 
 def _rounded(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    """Four digits; JSON has no NaN."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.4g}")
+    return value
