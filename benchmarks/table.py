@@ -46,6 +46,11 @@ def training_row(size: str, label: str, target: str) -> tuple[str, ...]:
     if "extrapolated" in public:
         hours = public["extrapolated"]["cpu_hours_to_best"]
         theirs += f" ({public['epochs']} epochs; to its best about {hours:.1f} h, extrapolated)"
+    if ours["cpu_s_to_bar"] is None:
+        error, their_s, our_s = to_common_error(size)
+        reached = f"**does not reach it**: best {error:.3f} after {our_s:.1f} s, its end after {ours['cpu_s']:.1f} s"
+        ratio = f"**{their_s / our_s:,.0f} times less** to {error:.3f}, public after {their_s:,.0f} s"
+        return label, theirs, reached, ratio, target
     reached = (
         f"{ours['cpu_s_to_bar']:.1f} CPU-s to the same error; best {ours['best_held_out_mse']:.3f} after "
         f"{ours['cpu_s_to_best']:.1f} s, its end after {ours['cpu_s']:.1f} s"
@@ -54,6 +59,16 @@ def training_row(size: str, label: str, target: str) -> tuple[str, ...]:
     if "extrapolated" in public:
         ratio += f" to its error after {public['epochs']} epochs; to its best: not measured"
     return label, theirs, reached, ratio, target
+
+
+def to_common_error(size: str) -> tuple[float, float, float]:
+    """The lowest held-out error that both sides reach, and the CPU-seconds of each."""
+    public, ours = training(size)
+    if ours["cpu_s_to_bar"] is not None:
+        return public["best_held_out_mse"], public["cpu_s_to_best"], ours["cpu_s_to_bar"]
+    error = ours["best_held_out_mse"]
+    theirs = next(row["cpu_s"] for row in public["trajectory"] if row["held_out_mse"] <= error)
+    return error, theirs, ours["cpu_s_to_best"]
 
 
 def rows() -> list[tuple[str, ...]]:
@@ -160,18 +175,16 @@ def chart(path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     bars, curves = figure.subplots(1, 2)
-    labels = ["1,000 cells x 20 TFs\nx 200 targets", "3,000 x 50 x 500\n(its error after 3 epochs)"]
+    labels = ["1,000 cells x 20 TFs\nx 200 targets", "3,000 x 50 x 500"]
     for place, size in enumerate(("S", "M")):
-        public, ours = training(size)
-        for shift, value, colour in (
-            (-0.2, public["cpu_s_to_best"], "#999999"),
-            (0.2, ours["cpu_s_to_bar"], "#1f77b4"),
-        ):
+        error, theirs, own = to_common_error(size)
+        labels[place] += f"\n(error {error:.3f})"
+        for shift, value, colour in ((-0.2, theirs, "#999999"), (0.2, own, "#1f77b4")):
             bars.bar(place + shift, value, 0.38, color=colour)
             bars.text(place + shift, value * 1.15, f"{value:,.1f} s", ha="center", fontsize=8)
     bars.set(
         yscale="log", xticks=[0, 1], xticklabels=labels, ylabel="CPU-seconds, one thread", ylim=(0.3, 3e3),
-        title="Training to the public package's held-out error",
+        title="Training to the lowest held-out error that both reach",
     )  # fmt: skip
     bars.title.set_fontsize(9)
     public, ours = training("S")
