@@ -107,7 +107,7 @@ def _write(lake: Lakehouse, name: str, rng: np.random.Generator) -> None:
         truth="chip", prior_edges="only", n_true=900, n_universe=n, density=0.1, auprc=0.2, epr=2.0, epr_ceiling=10.0,
         sign_accuracy=None, lag_spearman=None, variant="canonical", auprc_z=3.0, epr_z=3.0, auprc_ratio_low=1.0,
         auprc_ratio_high=5.0, epr_low=1.0, epr_high=3.0, auprc_ratio_folds=2.0, epr_folds=2.0, preset="recommended",
-        runtime_s=1.0,
+        runtime_s=1.0, peak_memory_mib=500.0,
     ))  # fmt: skip
     put("raw_dataset", datasets=pd.DataFrame(
         {"file": ["/data/x.h5ad"], "sha256": "f" * 64, "size_bytes": 1, "files": "{}", "species": "mouse", "spec": "{}",

@@ -77,6 +77,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         inputs = list(self._read.pop(context.step_key, {}).values())
         report(asset, 1, 1, "storing")
         written: list[Materialization] = []
+        effort = _effort(context)
         for key in sorted(context.asset_partition_keys):
             dataset, seed = split_key(key)
             used = [one for one in inputs if seed is None or one.seed in (None, seed)]
@@ -95,6 +96,7 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
                         | ({"sha256": {key: registration.files[key] for key in files}} if files else {}),
                         file_sha256=_root_file(asset, used),
                         seeds=[seed] if seed is not None else sorted({n for one in used for n in one.seeds or ()}),
+                        **effort,
                     )
                 )  # fmt: skip
                 if seed is None:
@@ -153,6 +155,15 @@ class LakehouseIOManager(dg.ConfigurableIOManager):
         settings = given.get("settings", self.specs.settings)
         preset = given.get("preset", self.specs.preset)
         return registry.find(self.lake.open(), dataset).spec(settings, preset or None)
+
+
+def _effort(context: dg.OutputContext) -> dict[str, float]:
+    """What the step used (`declare.asset` measures it); several partitions of one step share its time."""
+    told = context.step_context.get_output_metadata(context.name) or {}
+    found = {name: float(told[name]) for name in ("runtime_s", "peak_memory_mib") if name in told}
+    if "runtime_s" in found:
+        found["runtime_s"] = round(found["runtime_s"] / len(context.asset_partition_keys), 3)
+    return found
 
 
 def _places(lake: Lakehouse, made: Materialization, names: Iterable[str]) -> dict[str, Any]:

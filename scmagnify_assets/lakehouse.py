@@ -304,6 +304,8 @@ class Lakehouse:
         parameters: Mapping[str, Any],
         file_sha256: str,
         seeds: Sequence[int] | None = None,
+        runtime_s: float | None = None,
+        peak_memory_mib: float | None = None,
     ) -> Materialization:
         """Replace one partition of an asset: all of its tables, and its artefacts.
 
@@ -323,8 +325,8 @@ class Lakehouse:
             Name to content, or to a file that is copied.
         run_id
             Dagster's run, 'none' outside one.
-        inputs, parameters, file_sha256, seeds
-            What the content was made from; see `Materialization`.
+        inputs, parameters, file_sha256, seeds, runtime_s, peak_memory_mib
+            What the content was made from, and what that took; see `Materialization`.
 
         Raises
         ------
@@ -364,6 +366,8 @@ class Lakehouse:
             parameters=dict(parameters),
             tables={name: body.num_rows for name, body in bodies.items()},
             created_at=datetime.now(UTC),
+            runtime_s=runtime_s,
+            peak_memory_mib=peak_memory_mib,
         )
         lineage_row = made.to_row()  # before any write: parameters may not be JSON
         replaced: list[str] = []

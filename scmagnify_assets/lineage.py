@@ -97,7 +97,8 @@ class Materialization:
     ``seed`` is the partition's own seed, ``seeds`` are all the seeds that entered (of an aggregate, say).
     ``tables`` maps each table that was written to its number of rows; ``file_sha256`` is the hash of the data
     file at the root of the graph; ``created_at`` is when the write began, in UTC; ``packages`` the versions that it was
-    made with.
+    made with. ``runtime_s`` and ``peak_memory_mib`` are what its step used, None where nothing measured it; a step that
+    makes several seeds shares its time equally between them.
     """
 
     materialization_id: str
@@ -114,6 +115,8 @@ class Materialization:
     tables: dict[str, int]
     created_at: datetime
     packages: Mapping[str, str] = field(default_factory=package_versions)
+    runtime_s: float | None = None
+    peak_memory_mib: float | None = None
 
     def to_input(self) -> Input:
         """This materialization as the input of another."""
@@ -139,7 +142,7 @@ class Materialization:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Materialization":
         """Rebuild the description from a row of the ``lineage`` table; the inverse of `to_row`."""
-        values = {name: row[name] for name in cls.__dataclass_fields__}
+        values = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
         return cls(
             **values
             | {

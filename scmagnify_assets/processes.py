@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from scmagnify_core.memory import RSS_PER_MIB, PeakMemory
+
 MIB = 2**20
 
 
@@ -31,30 +33,19 @@ def measured() -> Iterator[dict[str, float]]:
     """
     found: dict[str, float] = {}
     started = time.monotonic()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     torch = sys.modules.get("torch")
     has_cuda = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
     if has_cuda and torch is not None:
         torch.cuda.reset_peak_memory_stats()
     try:
-        yield found
+        with PeakMemory() as peak:
+            yield found
     finally:
         found["runtime_s"] = round(time.monotonic() - started, 3)
-        found["peak_memory_mib"] = round(_peak_mib(), 1)
-        workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / _RSS_PER_MIB
+        found["peak_memory_mib"] = round(peak.mib, 1)
+        workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / RSS_PER_MIB
         if workers:
             found["peak_worker_memory_mib"] = round(workers, 1)
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
             found["gpu_peak_memory_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
-
-
-_RSS_PER_MIB = MIB if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-
-
-def _peak_mib() -> float:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_PER_MIB

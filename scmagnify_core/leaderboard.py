@@ -25,6 +25,7 @@ from scmagnify_core.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.evaluation import score_network
+from scmagnify_core.memory import PeakMemory
 from scmagnify_core.methods.baselines import BASELINES, work_of
 from scmagnify_core.methods.controls import (
     correlation_network,
@@ -44,6 +45,7 @@ QUESTIONS: tuple[Mapping[str, str], ...] = (
     {"variant": "beeline"},
 )
 SHUFFLED = "shuffled_prior"
+EFFORT = ("runtime_s", "peak_memory_mib")
 MOST_WORK = 2e12  # multiplications, some minutes: a baseline that takes more is left out
 
 Ranker = Callable[[], pd.DataFrame]
@@ -51,15 +53,16 @@ Ranker = Callable[[], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Ranking:
-    """A method's edges, and how long it took to rank them; NaN for networks, which are made elsewhere.
+    """A method's edges, and what it took to rank them; NaN where that is not known, as of imported networks.
 
     ``edges`` has ``source, target, score``, and ``signed_score`` and ``lag`` where the method says something of them.
-    Peak memory is not told: methods share one process, whose peak is that of the hungriest.
+    ``peak_memory_mib`` is that of the process while the method ran, its inputs included.
     """
 
     method: str
     edges: pd.DataFrame
     runtime_s: float = float("nan")
+    peak_memory_mib: float = float("nan")
 
 
 def read_truth(path: Path) -> pd.DataFrame:
@@ -95,11 +98,12 @@ def rank_baselines(
             continue
         start = time.perf_counter()
         try:
-            ranked = rank()
+            with PeakMemory() as peak:
+                ranked = rank()
         except InputError as error:
             yield f"{name} was left out: {error}"
             continue
-        yield Ranking(name, ranked, time.perf_counter() - start)
+        yield Ranking(name, ranked, time.perf_counter() - start, peak.mib)
 
 
 def to_table(rankings: Iterable[Ranking]) -> pd.DataFrame:
@@ -107,7 +111,9 @@ def to_table(rankings: Iterable[Ranking]) -> pd.DataFrame:
     columns = [column.name for column in TABLES["baseline_networks"].body]
     frames = [
         one.edges.assign(
-            method=one.method, runtime_s=one.runtime_s, rank=one.edges["score"].rank(method="min", ascending=False)
+            method=one.method,
+            rank=one.edges["score"].rank(method="min", ascending=False),
+            **{name: getattr(one, name) for name in EFFORT},
         )
         for one in rankings
     ]
@@ -119,7 +125,11 @@ def to_table(rankings: Iterable[Ranking]) -> pd.DataFrame:
 def from_table(table: pd.DataFrame) -> list[Ranking]:
     """Rankings from the body of the ``baseline_networks`` table, by method."""
     return [
-        Ranking(str(method), edges[["source", "target", "score", "signed_score", "lag"]], edges["runtime_s"].iloc[0])
+        Ranking(
+            str(method),
+            edges[["source", "target", "score", "signed_score", "lag"]],
+            **{name: float(edges[name].iloc[0]) for name in EFFORT},
+        )
         for method, edges in table.groupby("method", observed=True)
     ]
 
@@ -174,7 +184,8 @@ def score_methods(
                 continue
             notes += scored.attrs["notes"]
             scored.attrs = {}  # concat compares attrs, and these differ
-            frames.append(scored.assign(preset=preset, runtime_s=ranking.runtime_s))
+            effort = {name: getattr(ranking, name) for name in EFFORT}
+            frames.append(scored.assign(preset=preset, **effort))
         if not frames:  # what can be asked depends on the truth alone
             assert last is not None
             raise last
@@ -200,7 +211,7 @@ def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
     scores = scores.assign(preset=scores["preset"].fillna("unknown"))
     question = ["dataset", "preset", "truth", "prior_edges"]
     ranked = scores.assign(mean_rank=scores.groupby(question)["auprc_ratio"].rank(ascending=False))
-    figures = ["mean_rank", "auprc_ratio", "epr", "runtime_s"]
+    figures = ["mean_rank", "auprc_ratio", "epr", *EFFORT]
     once = ranked.groupby(["dataset", "preset", "prior_edges", "method"], as_index=False)[figures].mean()
     rows = []
     keys = ["preset", "truth", "prior_edges", "method"]
@@ -209,8 +220,7 @@ def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
         for name in ("auprc_ratio", "epr"):
             row[name] = group[name].mean()
             row[f"{name}_low"], row[f"{name}_high"] = _interval_of_mean(group[name].to_numpy(dtype=np.float64))
-        seconds = group["runtime_s"].dropna()
-        rows.append(row | {"runtime_s": seconds.median() if len(seconds) else float("nan")})
+        rows.append(row | {name: group[name].median() for name in EFFORT})
     columns = [column.name for column in TABLES["leaderboard"].body]
     frame = pd.DataFrame(rows, columns=columns).astype({"n_datasets": np.int32})
     return frame.sort_values(["preset", "truth", "prior_edges", "mean_rank", "method"], ignore_index=True)

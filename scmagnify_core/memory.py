@@ -1,16 +1,21 @@
-"""How much memory a step may use, how much it will, and the refusal where the one exceeds the other.
+"""How much memory a step may use, will use and has used, and the refusal where it will not do.
 
 Nothing here depends on a method: each step knows its own arrays and hands over a number of bytes. A budget decides
 where arrays lie (memory or a mapped file) and how they are cut into blocks, never what is in them.
 """
 
 import os
+import resource
+import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 from scmagnify_core.errors import InputError
 
 SHARE = 0.8  # of the memory that the process may use; the rest is for others
 UNLIMITED = 2**60  # version 1 of cgroups writes a huge number where there is no limit
+RSS_PER_MIB = 2**20 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
 
 
 def usable_memory() -> int:
@@ -40,6 +45,44 @@ def memory_in_use() -> int:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+class PeakMemory:
+    """Context manager: the largest resident memory of this process during its block, ``mib`` once that has ended.
+
+    Blocks may lie within one another: the inner one sets the system's mark back, so the outer one keeps what it read by
+    then. Where the system does not let the mark be set back (other than Linux), it is the peak of the process so far.
+    """
+
+    _open: ClassVar[list["PeakMemory"]] = []
+
+    def __init__(self) -> None:
+        self.mib = 0.0
+
+    def __enter__(self) -> "PeakMemory":
+        """Begin to measure."""
+        self._tell_outer()
+        self._open.append(self)
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Read the mark."""
+        self.mib = max(self.mib, _peak_mib())
+        self._open.remove(self)
+        self._tell_outer()
+
+    def _tell_outer(self) -> None:
+        if self._open:
+            self._open[-1].mib = max(self._open[-1].mib, _peak_mib())
+
+
+def _peak_mib() -> float:
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MIB
 
 
 def resolve_budget(memory_budget: int | None) -> int:

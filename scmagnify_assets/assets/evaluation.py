@@ -10,7 +10,7 @@ import pandas as pd
 from scmagnify_assets import registry
 from scmagnify_assets.declare import asset
 from scmagnify_assets.describe import figure_metadata, table_metadata, table_preview
-from scmagnify_assets.lakehouse import ALL
+from scmagnify_assets.lakehouse import ALL, Lakehouse
 from scmagnify_assets.progress import report
 from scmagnify_assets.resources import LakeResource, Specs
 from scmagnify_core.dataset import Dataset
@@ -22,6 +22,7 @@ from scmagnify_core.plots import plot_leaderboard, plot_scores
 from scmagnify_core.prior import PriorNetwork
 from scmagnify_core.tables import TABLES
 
+OWN_STEPS = ("trained_model", "seed_network", "multiscale_network")  # that rank candidates, as baselines do in one
 NO_TRUTH = "none given: set truth in the data set's TOML, or add --truth FILE"
 
 
@@ -87,6 +88,7 @@ def baseline_networks(
     context.add_output_metadata(
         {
             **{f"runtime_s/{one.method}": round(one.runtime_s, 3) for one in rankings},
+            **{f"peak_memory_mib/{one.method}": round(one.peak_memory_mib, 1) for one in rankings},
             "notes": dg.MetadataValue.md(
                 "\n".join(f"- {note}" for note in notes) or "all baselines and controls ran"
             ),
@@ -107,6 +109,7 @@ def network_scores(
     imported_networks: Mapping[str, pd.DataFrame],
     baseline_networks: Mapping[str, pd.DataFrame],
     specs: Specs,
+    lake: LakeResource,
 ) -> Mapping[str, pd.DataFrame]:
     """AUPRC, early precision, signs and lags of the network beside imported ones, baselines and controls."""
     from scmagnify_core.leaderboard import Ranking, from_table, read_truth, score_methods
@@ -124,7 +127,7 @@ def network_scores(
         )  # fmt: skip
     others = imported_networks["imported_networks"].groupby("method")
     rankings = [
-        Ranking("scmagnify", multiscale_network.edges),
+        Ranking("scmagnify", multiscale_network.edges, **_effort(lake.open(), context.partition_key)),
         *(Ranking(str(name), as_ranking(edges)) for name, edges in others),
         *from_table(baseline_networks["baseline_networks"]),
     ]
@@ -151,6 +154,20 @@ def network_scores(
         }
     )
     return {"network_scores": scores}
+
+
+def _effort(store: Lakehouse, name: str) -> dict[str, float]:
+    """Time of the steps that made a data set's network, over its seeds, and the largest memory of them.
+
+    Empty where a step is not measured: that of an older product, or what was not made by a run.
+    """
+    made = store.current("multiscale_network", name)
+    steps = [one for one in store.ancestry(made) if one.asset in OWN_STEPS] if made is not None else []
+    seconds = [one.runtime_s for one in steps if one.runtime_s is not None]
+    peaks = [one.peak_memory_mib for one in steps if one.peak_memory_mib is not None]
+    if not steps or len(seconds) < len(steps) or len(peaks) < len(steps):
+        return {}
+    return {"runtime_s": sum(seconds), "peak_memory_mib": max(peaks)}
 
 
 @asset(group="evaluation", over="network_scores")

@@ -52,7 +52,9 @@ N_PRINTED = 60  # rows of the table of edges on paper
 N_STILL = 6  # activities that are drawn where the chooser is not to be had
 N_CHIPS = 8  # TFs that are a click away
 TEMPLATE = "page.html.j2"
-SCORE_COLUMNS = ("AUPRC ratio", "95 % over TFs", "early precision ratio", "signs right", "lag (rank correlation)")
+SCORE_COLUMNS = (
+    "AUPRC ratio", "95 % over TFs", "early precision ratio", "signs right", "lag (rank correlation)", "seconds", "MiB",
+)  # fmt: skip
 EVIDENCE = {
     "motif_atac": "motif in peak", "motif_promoter": "motif in promoter", "imported": "imported",
     "curated": "curated", "all_pairs": "none",

@@ -117,7 +117,7 @@ class ScoreRow:
 
 
 def score_rows(scores: pd.DataFrame) -> list[ScoreRow]:
-    """Each method under each question, best first: AUPRC ratio, its interval, EPR, accuracy of signs, lags."""
+    """Each method under each question, best first; ``numbers`` in the order of the page's columns."""
     if scores.empty:
         return []
     rows = pd.concat([_canonical(scores, asked).assign(asked=asked) for asked in ASKED])
@@ -127,15 +127,15 @@ def score_rows(scores: pd.DataFrame) -> list[ScoreRow]:
         method = str(row["method"])
         kind = "this network" if method == "scmagnify" else "control" if method in CONTROLS else "baseline"
         interval = _plain(row["auprc_ratio_low"], row["auprc_ratio_high"])
-        others = (_plain(row[column]) for column in ("epr", "sign_accuracy", "lag_spearman"))
-        numbers = (_plain(row["auprc_ratio"]), interval, *others)
+        others = (_plain(row[column]) for column in ("epr", "sign_accuracy", "lag_spearman", "runtime_s"))
+        numbers = (_plain(row["auprc_ratio"]), interval, *others, _plain(row["peak_memory_mib"], digits=0))
         found.append(ScoreRow(f"{row['truth']}: {ASKED[row['asked']]}", method, kind, numbers))
     return found
 
 
-def _plain(*values: float) -> str:
+def _plain(*values: float, digits: int = 2) -> str:
     """Numbers as they read in a table; nothing where there are none."""
-    return "" if pd.isna(values[0]) else " to ".join(f"{value:.2f}" for value in values)
+    return "" if pd.isna(values[0]) else " to ".join(f"{value:,.{digits}f}" for value in values)
 
 
 def _about_truths(scores: pd.DataFrame) -> list[str]:

@@ -148,8 +148,9 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
         "baseline_networks", baseline_networks(page, again, prior, stored, specs=specs), tmp_path
     )
     told = page.get_output_metadata("result")
-    assert {f"runtime_s/{one}" for one in ("ridge", "boosted_trees", "random")} <= set(told)
-    scores = network_scores(context(), again, prior, restored, others, simpler, specs=specs)
+    for effort in ("runtime_s", "peak_memory_mib"):
+        assert {f"{effort}/{one}" for one in ("ridge", "boosted_trees", "random")} <= set(told)
+    scores = network_scores(context(), again, prior, restored, others, simpler, specs=specs, lake=specs.lake)
     found = through_storage("network_scores", scores, tmp_path)["network_scores"]
     assert set(found["method"]) == {
         "scmagnify", "lagged_correlation", "ridge", "group_lasso", "boosted_trees", "correlation", "spearman", "prior",
@@ -160,7 +161,7 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     with pytest.raises(
         InputError, match=r"'small': were made while it had no ground truth.*--select baseline_networks"
     ):
-        network_scores(context(), again, prior, restored, others, none_yet, specs=specs)
+        network_scores(context(), again, prior, restored, others, none_yet, specs=specs, lake=specs.lake)
 
     values = {
         "dataset": again, "prior_network": prior, "multiscale_network": restored, "regfactors": factors,
@@ -280,7 +281,10 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
         ("communication_scores", communication_scores(context("plain"), data, activity, specs=specs)),
         ("imported_networks", (others := imported_networks(context("plain"), data, prior, specs=specs))),
         ("baseline_networks", (simpler := baseline_networks(context("plain"), data, prior, none, specs=specs))),
-        ("network_scores", network_scores(context("plain"), data, prior, aggregate, others, simpler, specs=specs)),
+        (
+            "network_scores",
+            network_scores(context("plain"), data, prior, aggregate, others, simpler, specs=specs, lake=specs.lake),
+        ),
         ("peak_gene_links", (links := peak_gene_links(context("plain"), data, specs=specs))),
         ("tf_binding", tf_binding(context("plain"), data, links, specs=specs)),
     ):

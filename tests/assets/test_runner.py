@@ -70,6 +70,16 @@ def test_run_records_lineage_versions_and_metadata(ran):
                 assert one.materialization_id in known, (asset, one)
     assert {one.file_sha256 for one in made.values()} == {registry.find(lake, "small").sha256}
     assert made["multiscale_network"].seeds == (0, 1)
+    # What each step took is told with it, and of our own network beside that of the baselines.
+    measured = [one for asset, one in made.items() if asset != "leaderboard"]
+    assert all(one.runtime_s > 0 and one.peak_memory_mib > 50 for one in measured)
+    steps = [made["multiscale_network"]]
+    steps += [lake.current(asset, "small", seed) for asset in ("trained_model", "seed_network") for seed in (0, 1)]
+    told = lake.read("network_scores", "small").groupby("method")[["runtime_s", "peak_memory_mib"]].first()
+    assert told.notna().all(axis=None)
+    assert told.loc["scmagnify"].tolist() == pytest.approx(
+        [sum(one.runtime_s for one in steps), max(one.peak_memory_mib for one in steps)]
+    )
 
     with open_instance(ran) as instance:
         event = latest(instance, "multiscale_network", "small")

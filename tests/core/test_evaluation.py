@@ -81,7 +81,7 @@ def test_score_network_epr_equals_the_mean_over_all_tie_breaks():
 def test_score_network_counts_every_row_of_its_table():
     edges, truth = planted()
     scores = score_network(edges, truth, genes=GENES, method="random")
-    TABLES["network_scores"].validate(scores.assign(preset="published", runtime_s=1.0))
+    TABLES["network_scores"].validate(scores.assign(preset="published", runtime_s=1.0, peak_memory_mib=1.0))
     assert scores["method"].tolist() == ["random"]
 
 

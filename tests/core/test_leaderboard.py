@@ -13,6 +13,7 @@ from scmagnify_core.diffusion import DiffusionOperators, standardize
 from scmagnify_core.errors import InputError, MissingColumnError
 from scmagnify_core.evaluation import score_network
 from scmagnify_core.leaderboard import (
+    EFFORT,
     Ranking,
     from_table,
     leaderboard,
@@ -100,9 +101,10 @@ def test_score_methods_asks_every_question_of_every_method():
     TABLES["network_scores"].validate(scores)
     assert scores.groupby(["prior_edges", "variant"])["density"].nunique().eq(1).all()  # one universe for all methods
     assert set(scores["preset"]) == {"published"}
-    assert scores.groupby("method")["runtime_s"].first().notna().to_dict() == {
-        method: method != "scmagnify" for method in [*METHODS, *BASELINES]
-    }
+    for effort in ("runtime_s", "peak_memory_mib"):
+        assert scores.groupby("method")[effort].first().notna().to_dict() == {
+            method: method != "scmagnify" for method in [*METHODS, *BASELINES]
+        }
     assert not [note for note in notes if "left out" in note]
 
 
@@ -131,7 +133,7 @@ def test_score_methods_asks_an_imported_network_the_same_questions():
     assert row_of(scores, "elsewhere", "kept")["sign_accuracy"] == 1
     without, _ = score(dataset, prior, edges, truth)
     rest = scores[~scores["method"].isin(["elsewhere", "none"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(rest.drop(columns="runtime_s"), without.drop(columns="runtime_s"))
+    pd.testing.assert_frame_equal(rest.drop(columns=list(EFFORT)), without.drop(columns=list(EFFORT)))
 
 
 def test_score_methods_equals_scoring_each_ranking_alone():
@@ -149,7 +151,7 @@ def test_score_methods_equals_scoring_each_ranking_alone():
             alone = score_network(
                 ranking.edges, truth, genes=dataset.genes, prior=prior.to_table(), method=ranking.method, **question
             )
-            row = row_of(scores, ranking.method, label).drop(["preset", "runtime_s"])
+            row = row_of(scores, ranking.method, label).drop(["preset", *EFFORT])
             pd.testing.assert_series_equal(row, alone.iloc[0], check_names=False)
 
 
@@ -194,7 +196,7 @@ def test_score_methods_does_not_depend_on_the_order_of_rows():
     edges = network_of(prior, truth)
     first, _ = score(dataset, prior, edges, truth)
     second, _ = score(dataset, prior, edges.sample(frac=1, random_state=1), truth.sample(frac=1, random_state=2))
-    pd.testing.assert_frame_equal(first.drop(columns="runtime_s"), second.drop(columns="runtime_s"))
+    pd.testing.assert_frame_equal(first.drop(columns=list(EFFORT)), second.drop(columns=list(EFFORT)))
 
 
 def test_score_methods_keeps_kinds_of_truth_apart():
@@ -301,7 +303,14 @@ def scores_of(ratios, **more):
         {"dataset": dataset, "truth": truth, "method": method, "auprc_ratio": ratio}
         for (dataset, truth, method), ratio in ratios.items()
     ]
-    same = {"preset": "recommended", "prior_edges": "only", "variant": "canonical", "epr": 2.0, "runtime_s": 1.0}
+    same = {
+        "preset": "recommended",
+        "prior_edges": "only",
+        "variant": "canonical",
+        "epr": 2.0,
+        "runtime_s": 1.0,
+        "peak_memory_mib": 500.0,
+    }
     return pd.DataFrame(rows).assign(**same | more)
 
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from scmagnify_core import memory
@@ -73,3 +76,37 @@ def test_a_budget_is_written_as_a_person_would(given, expected):
 def test_a_budget_without_a_number_is_refused():
     with pytest.raises(InputError, match="'memory_budget' = 'much'"):
         parse_spec({"name": "a", "file": "a.h5ad", "memory_budget": "much"})
+
+
+NESTED = """
+from scmagnify_core.memory import PeakMemory
+
+def touch(n_mib):
+    block = bytearray(n_mib * 2**20)
+    block[::4096] = bytes(len(block[::4096]))
+
+with PeakMemory() as outer:
+    touch(300)
+    with PeakMemory() as inner:
+        touch(100)
+    with PeakMemory() as idle:
+        pass
+with PeakMemory() as other:
+    try:
+        with PeakMemory() as failed:
+            touch(200)
+            raise KeyError
+    except KeyError:
+        pass
+print(*(one.mib for one in (outer, inner, idle, other, failed)))
+"""
+
+
+def test_peak_memory_is_that_of_the_block_and_of_the_blocks_within():
+    """In a process of its own, where nobody else takes memory or keeps what was freed."""
+    done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, check=True)
+    outer, inner, idle, other, failed = map(float, done.stdout.split())
+    assert idle < 60
+    assert 90 < inner - idle < 150
+    assert outer - idle > 290  # taken before the inner block
+    assert other >= failed > idle + 190  # taken within it, although that failed

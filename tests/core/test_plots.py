@@ -282,7 +282,7 @@ def test_plot_leaderboard_draws_means_intervals_and_data_sets(legible, n_dataset
         for asked in ("kept", "only", "removed")
         for method, ratio in (("scmagnify", 4.0), ("a new one", 2.0), ("random", 1.0))
     ]
-    same = {"preset": "recommended", "variant": "canonical", "epr": 1.0, "runtime_s": 0.1}
+    same = {"preset": "recommended", "variant": "canonical", "epr": 1.0, "runtime_s": 0.1, "peak_memory_mib": 1.0}
     scores = pd.DataFrame(rows).assign(**same)
     axes = legible(plot_leaderboard(leaderboard(scores), scores)).axes
     counted = f"data sets: {n_datasets}"

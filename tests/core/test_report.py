@@ -15,6 +15,7 @@ import pytest
 from scmagnify_core.report import Origin, ReportInput, render_report
 from scmagnify_core.report.figures import MAX_SVG_BYTES, draw
 from scmagnify_core.report.interactive import embedding_data, network_data
+from scmagnify_core.report.page import SCORE_COLUMNS
 from scmagnify_core.report.provenance import (
     differing_settings,
     edge_query,
@@ -371,6 +372,9 @@ def test_score_rows_put_the_best_first_and_tell_controls_from_baselines():
     ]  # fmt: skip
     assert rows[0].numbers[:2] == ("3.00", "2.50 to 3.50")
     assert rows[0].numbers[3] == ""  # no signs in this truth
+    told = scores_of(ridge=(2.0, 1.5, 2.4)).assign(runtime_s=3.456, peak_memory_mib=1234.5)
+    assert score_rows(told)[0].numbers[-2:] == ("3.46", "1,234")
+    assert len(rows[0].numbers) == len(SCORE_COLUMNS)
 
 
 # ---------------------------------------------------------------- what the choosers draw from
