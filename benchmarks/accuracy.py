@@ -59,7 +59,8 @@ LARGE = 50_000  # candidates from which a real set gets one seed
 REAL = (
     ("beeline/mESC", ("lofgof",)),
     ("beeline/mESC", ("chip_specific", "chip_nonspecific", "string")),
-    ("beeline/mDC", ("chip_specific",)),  # its other truths make 240,000 candidates for 383 cells
+    ("beeline/mDC", ("chip_specific",)),
+    ("beeline/mDC", ("chip_nonspecific", "string")),  # 240,000 candidates
     ("beeline/mHSC-L", ("chip_specific", "chip_nonspecific", "string")),
     ("beeline/small_mEF", ("reference", "string_700")),
     ("demo/paul15_demo", ("chip_hsc", "chip_nonspecific", "string")),

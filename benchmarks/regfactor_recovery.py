@@ -10,7 +10,7 @@ sign. Every second module shares nothing, half of its TFs, or half of its TFs an
 Candidates are drawn at random, so that a module has 30 % of its own pairs, or hold all pairs of the modules and random
 others.
 
-ours                   RegFactors, number of modules chosen from the network
+ours                   RegFactors, as many as the network supports (``min_rank`` 1)
 ours, rank given       the same with the true number for all three modes
 columns of equal index Tucker with the true number for all three modes, read as published: column r of the TF factors
                        with column r of the target factors, without the core
@@ -93,7 +93,7 @@ def members(rng: np.random.Generator, n_names: int, size: int, overlap: bool) ->
 
 
 def ours(planted: Planted) -> Loadings:
-    return by_regfactors(planted, RegFactorConfig())
+    return by_regfactors(planted, RegFactorConfig(min_rank=1))
 
 
 def ours_rank_given(planted: Planted) -> Loadings:

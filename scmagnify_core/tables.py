@@ -418,6 +418,8 @@ _TABLES = (
                    example="TF28, TF31, TF03, TF39, TF24, TF0..."),
             Column("top_targets", TEXT, "targets of largest loading, strongest first",
                    example="G129, TF31, G096, G123, G063, G03..."),
+            Column("n_supported", INT16, "RegFactors of the data set that random networks do not explain; more are a "
+                   "description. Null where the rank was set", "RegFactors", nullable=True, example="1"),
             MADE_BY,
         ),
         key=("regfactor",),

@@ -21,8 +21,16 @@ def regfactors(
     value = decompose(multiscale_network.network, specs.get(context.partition_key).regfactors)
     tables = value.tables()
     context.log.info(f"Rank {value.rank} (lag, TF, target) explains {value.explained_share:.0%} of the network.")
+    metadata: dict[str, object] = {}
+    if value.n_supported is not None:
+        metadata["n_supported"] = value.n_supported
+        context.log.info(
+            f"{value.n_supported} of {value.rank[2]} RegFactors are supported: random networks of the same candidates "
+            "explain what more there is. Set regfactors.rank or regfactors.min_rank for another number."
+        )
     context.add_output_metadata(
         {
+            **metadata,
             "rank": str(value.rank),
             "explained_share": float(value.explained_share),
             "figure": figure_metadata(plot_regfactors(tables["regfactors"], tables["regfactor_loadings"])),

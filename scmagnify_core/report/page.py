@@ -101,6 +101,7 @@ def _content(given: ReportInput) -> dict[str, Any]:
         "lag_step": provenance.setting_of(given.origins, "diffusion", "lag_step"),
         "species": next((one.parameters["species"] for one in given.origins if one.parameters.get("species")), None),
         "regfactors": list(given.regfactors.sort_values("energy_share", ascending=False).itertuples()),
+        "n_supported": _n_supported(given.regfactors),
         "has_tf_activity": len(given.tf_activity) > 0,
         "has_regfactor_activity": len(given.regfactor_activity) > 0,
         "has_pairs": len(given.ligand_receptor) > 0,
@@ -278,6 +279,12 @@ class EdgeRow:
     numbers: tuple[tuple[str, float | None], ...]
     evidence: str
     is_kept: bool
+
+
+def _n_supported(regfactors: pd.DataFrame) -> int | None:
+    """How many RegFactors the network supports; None where their number was set, or by an older product."""
+    known = regfactors["n_supported"].dropna().tolist() if "n_supported" in regfactors else []
+    return int(known[0]) if known else None
 
 
 def _edge_rows(given: ReportInput) -> Iterator[EdgeRow]:

@@ -93,6 +93,7 @@ def make(sources, targets, clusters, truth="chip"):
         for factor in ("RF1", "RF2") for mode, those in names.items() for name in those
     ]  # fmt: skip
     factors = {"regfactor": ["RF1", "RF2"], "energy_share": [0.7, 0.3], "link_share": 0.9, "peak_lag": [1, 2]}
+    factors |= {"n_supported": 1}
 
     def active(column, those):
         rows = [(cell, name) for name in those for cell in cells["cell"]]
