@@ -29,7 +29,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import product
 
@@ -39,7 +39,7 @@ from record import save
 from scipy.optimize import linear_sum_assignment
 
 from scmagnify_core.network import Network
-from scmagnify_core.regfactors import RegFactorConfig, decompose
+from scmagnify_core.regfactors import RegFactorConfig, count_supported, decompose
 
 N_LAGS, N_SOURCES, N_TARGETS, N_MODULES = 5, 40, 200, 4
 CANDIDATES = 0.3
@@ -137,6 +137,12 @@ def chance(planted: Planted) -> Loadings:
     return rng.standard_normal((N_SOURCES, N_MODULES)), rng.standard_normal((N_TARGETS, N_MODULES))
 
 
+def shuffled(network: Network, seed: int) -> Network:
+    """The network with the coefficients of its edges, lags together, exchanged: no modules are left."""
+    order = np.random.default_rng(seed).permutation(network.n_edges)
+    return replace(network, weight=network.weight[:, order])
+
+
 METHODS: dict[str, Callable[[Planted], Loadings]] = {
     "ours": ours, "ours, rank given": ours_rank_given, "columns of equal index": columns_of_equal_index,
     "non-negative CP": nonnegative_cp, "NMF": nmf,
@@ -173,12 +179,14 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3, help="networks of each kind")
     parser.add_argument("--noise", type=float, nargs="*", default=[0.25, 1.0, 4.0], help="energy over the modules'")
     arguments = parser.parse_args()
-    rows = []
+    rows: list[dict] = []
+    of_shuffled: list[int] = []
     for kind in product(arguments.noise, CANDIDATE_PAIRS, STRENGTHS, SIGNS, SHARED):
         for seed in range(arguments.seeds):
             planted = plant(seed, *kind)
             known = dict(zip(KINDS, kind, strict=True))
             rows += [{"method": method, **known, **score(planted, method)} for method in METHODS]
+            of_shuffled.append(count_supported(shuffled(planted.network, seed)))
     table = pd.DataFrame(rows)
     print(f"{len(table) // len(METHODS)} networks of {N_MODULES} modules\n")
     results: list[dict] = []
@@ -189,7 +197,10 @@ if __name__ == "__main__":
         print(f"{'joint by ' + ' and '.join(grouping) if grouping else 'all'}\n{shown.round(2).to_string()}\n")
     chosen = table[table["method"] == "ours"].groupby(["candidates", "strength", "shared"], sort=False)["modules"]
     print(f"modules that ours chose of {N_MODULES}\n{chosen.agg(['mean', 'min', 'max']).round(1).to_string()}")
+    supported = {str(n): int(count) for n, count in zip(*np.unique(of_shuffled, return_counts=True), strict=True)}
+    print(f"\nnetworks whose edges were shuffled, by the number of RegFactors they support: {supported}")
     save(
         "regfactor_recovery", results, networks=len(table) // len(METHODS), planted_modules=N_MODULES,
+        supported_by_shuffled_edges=supported,
         tensorly=version("tensorly"),
     )  # fmt: skip
