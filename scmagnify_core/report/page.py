@@ -53,7 +53,7 @@ N_STILL = 6  # activities that are drawn where the chooser is not to be had
 N_CHIPS = 8  # TFs that are a click away
 TEMPLATE = "page.html.j2"
 SCORE_COLUMNS = (
-    "AUPRC ratio", "95 % over TFs", "early precision ratio", "signs right", "lag (rank correlation)", "seconds", "MiB",
+    "AUPRC ratio", "95 % over TFs", "early precision", "signs right", "lags", "seconds", "MiB",
 )  # fmt: skip
 EVIDENCE = {
     "motif_atac": "motif in peak", "motif_promoter": "motif in promoter", "imported": "imported",
