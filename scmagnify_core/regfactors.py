@@ -217,13 +217,11 @@ def _target_components(
     # The first is kept untested: it may be the mean of the weights, which permuted networks share, and hide the rest.
     for k in range(1, min(len(energy), config.max_rank)):
         fitted, fitted_right, rest = _fit_to_candidates(matrix, fitted)
-        left_over = rest.data @ rest.data
-        next_left, next_energy = _leading_pair(rest)
         share = energy[k] / (total - energy[:k].sum())
-        stands_out = _stands_out(matrix, place, share, left[:, :k], right[:, :k], config) or (
-            left_over > NEGLIGIBLE**2 * total
-            and _stands_out(rest, place, next_energy / left_over, fitted, fitted_right, config)
-        )
+        next_left, stands_out = left[:, k], _stands_out(matrix, place, share, left[:, :k], right[:, :k], config)
+        if (left_over := rest.data @ rest.data) > NEGLIGIBLE**2 * total:
+            next_left, next_energy = _leading_pair(rest)
+            stands_out = stands_out or _stands_out(rest, place, next_energy / left_over, fitted, fitted_right, config)
         if not stands_out:
             return right[:, : max(k, config.min_rank)], k
         fitted = np.linalg.qr(np.column_stack([fitted, next_left]))[0]

@@ -143,6 +143,8 @@ def network_scores(
         "auprc_ratio_low",
         "auprc_ratio_high",
         "epr",
+        "runtime_s",
+        "peak_memory_mib",
     ]
     canonical = scores[scores["variant"] == "canonical"]
     context.add_output_metadata(
@@ -204,6 +206,8 @@ def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
             "auprc_ratio",
             "auprc_ratio_low",
             "auprc_ratio_high",
+            "runtime_s",
+            "peak_memory_mib",
         ]
         metadata["order_of_candidates"] = table_preview(shown[columns])
         metadata["figure"] = figure_metadata(plot_leaderboard(board, scores))
