@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +133,16 @@ def figure_metadata(figure: "Figure") -> dg.MarkdownMetadataValue:
 
 
 def table_preview(frame: "pd.DataFrame") -> dg.TableMetadataValue:
-    """A few rows as a table in the UI, floats to four significant digits: a p-value must not read 0."""
+    """A few rows as a table in the UI, floats to four significant digits: a p-value must not read 0.
+
+    What is not known is left empty: the UI reads JSON, which has no NaN.
+    """
     records = frame.to_dict("records")
     return dg.MetadataValue.table([dg.TableRecord({str(k): _plain(v) for k, v in row.items()}) for row in records])
 
 
 def _plain(value: Any) -> str | float | int | bool:
     item = value.item() if hasattr(value, "item") else value
-    return float(f"{item:.4g}") if isinstance(item, float) else item
+    if isinstance(item, float):
+        return "" if math.isnan(item) else float(f"{item:.4g}")
+    return item

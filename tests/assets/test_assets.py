@@ -1,5 +1,6 @@
 """Assets called directly with values, and their codecs: what goes in comes out."""
 
+import json
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -21,6 +22,7 @@ from scmagnify_assets.assets.prior import peak_gene_links, prior_network, tf_bin
 from scmagnify_assets.assets.regfactors import regfactors
 from scmagnify_assets.assets.report import report
 from scmagnify_assets.codecs import CODECS
+from scmagnify_assets.describe import table_preview
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.lineage import Materialization
 from scmagnify_assets.partitions import join_key
@@ -225,6 +227,14 @@ def test_leaderboard_is_made_of_the_scores_of_all_data_sets(home, raw_settings):
     assert store.read("leaderboard")["runtime_s"].max() == 9.0
     write_scores(store, "b", scores_of(scmagnify=6.0, random=1.0))
     assert leaderboard(dg.build_asset_context(), lake=resource).data_version != first.data_version
+
+
+def test_tables_in_the_ui_leave_empty_what_is_not_known():
+    shown = table_preview(pd.DataFrame({"method": ["ours", "theirs"], "runtime_s": [1.23456, np.nan]}))
+    assert [record.data for record in shown.records] == [
+        {"method": "ours", "runtime_s": 1.235}, {"method": "theirs", "runtime_s": ""},
+    ]  # fmt: skip
+    assert json.loads(dg.serialize_value(shown), parse_constant=pytest.fail)  # NaN is no JSON
 
 
 def test_leaderboard_without_any_truth_is_empty(home, raw_settings):
