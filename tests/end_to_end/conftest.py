@@ -1,4 +1,4 @@
-"""The command line, as its own process in a home of its own."""
+"""The command line in a home of its own: in this process, which has it loaded, or as users start it."""
 
 import csv
 import io
@@ -10,7 +10,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from scmagnify_assets.cli import app, out
 from scmagnify_assets.lakehouse import Lakehouse
 from scmagnify_assets.rows import Format
 from scmagnify_assets.runner import WAVES
@@ -32,11 +34,26 @@ class Shell:
         self.environment = os.environ | {"SCMAGNIFY_HOME": str(home), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 
     def run(self, *arguments: str | Path, status: int = 0) -> str:
+        """What it prints: the output, or the errors if it is to end with a status, which takes the whole program."""
+        if status != 0:
+            return self._run_process(*arguments, status=status)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", [SCMAGNIFY])
+            patch.setattr(out, "width", 200)  # it was measured when the module was imported
+            done = CliRunner().invoke(app, [*map(str, arguments)], prog_name="scmagnify")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise AssertionError(f"{arguments}\n{done.output}") from done.exception
+        assert done.exit_code == 0, f"{arguments}\n{done.output}"
+        return done.stdout
+
+    def _run_process(self, *arguments: str | Path, status: int) -> str:
         done = subprocess.run(
             [SCMAGNIFY, *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == status, f"{arguments}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if status == 0 else done.stderr
+        return done.stderr
 
     def sql(self, query: str) -> list[dict[str, str]]:
         """Rows that ``scmagnify sql`` prints, without a process of its own."""
