@@ -143,7 +143,7 @@ def _write_cells(put, rng: np.random.Generator, tfs: np.ndarray, genes: np.ndarr
     put(
         "regfactors",
         regfactors=pd.DataFrame({"regfactor": factors, "energy_share": 1 / N_FACTORS, "link_share": 0.5, "peak_lag": 1,
-                                 "top_sources": "TF01", "top_targets": "G001"}),
+                                 "top_sources": "TF01", "top_targets": "G001", "n_supported": 1}),
         regfactor_loadings=loadings.assign(loading=rng.normal(size=len(loadings))),
         regfactor_components=pd.DataFrame({"mode": ["lag"], "component": 1, "name": "1", "loading": 1.0}),
         regfactor_core=pd.DataFrame({"lag_component": [1], "source_component": 1, "target_component": 1, "value": 1.0}),

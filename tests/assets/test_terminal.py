@@ -34,7 +34,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
     loadings = pd.DataFrame({"regfactor": "RF1", "mode": "lag", "name": [f"{i:03d}" for i in range(400)],
                              "loading": 0.5})  # fmt: skip
     factors = pd.DataFrame({"regfactor": ["RF1"], "energy_share": 1.0, "link_share": 1.0, "peak_lag": 1,
-                            "top_sources": "T1", "top_targets": "g1"})  # fmt: skip
+                            "top_sources": "T1", "top_targets": "g1", "n_supported": 1})  # fmt: skip
     empty = {name: pd.DataFrame(columns=columns) for name, columns in (
         ("regfactor_components", ["mode", "component", "name", "loading"]),
         ("regfactor_core", ["lag_component", "source_component", "target_component", "value"]),
