@@ -100,7 +100,8 @@ def test_output_that_fails_leaves_the_former_file(lake: Lakehouse, tmp_path: Pat
     path = tmp_path / "rows.csv"
     path.write_text("former")
     late = "SELECT CASE WHEN range < 300000 THEN 1 ELSE error('too late') END FROM range(300001)"
-    with pytest.raises(InputError, match="too late"):
+    # DuckDB sometimes tells of a thread that was interrupted, and not of the one that failed.
+    with pytest.raises(InputError, match=r"SQL: failed half way \(.*(too late|Interrupted).*Mend the query"):
         Terminal(lake, Format.csv, path).ask(late)
     with pytest.raises(InputError, match="there is no folder"):
         Terminal(lake, Format.csv, tmp_path / "no folder" / "rows.csv").ask(ODD)
