@@ -38,7 +38,7 @@ docs: pages
 
 # The pages that are made from declarations: the data dictionary and the settings.
 pages: setup
-	$(BIN)/python -c 'from scmagnify_assets.dictionary import as_markdown; print(as_markdown(), end="")' > docs/dictionary.md
+	$(BIN)/python -c 'from scmagnify_assets.lake.dictionary import as_markdown; print(as_markdown(), end="")' > docs/dictionary.md
 	$(BIN)/python -c 'from scmagnify_core.settings import as_markdown; print(as_markdown(), end="")' > docs/settings.md
 
 test: setup browser lint types tests

@@ -27,18 +27,19 @@ import pandas as pd
 from record import save, saved
 from scipy.stats import spearmanr
 
-from scmagnify_core.dataset import Dataset, read_dataset
+from scmagnify_core.candidates import PriorNetwork
+from scmagnify_core.data.dataset import Dataset, read_dataset
 from scmagnify_core.diffusion import DiffusionOperators, diffusion_operators, standardize
-from scmagnify_core.edge_tests import edge_pvalues
-from scmagnify_core.evaluation import score_network
-from scmagnify_core.group_elastic_net import group_elastic_net
-from scmagnify_core.leaderboard import rank_baselines
-from scmagnify_core.methods.granger.inference import read_network
-from scmagnify_core.methods.granger.training import train_seeds
-from scmagnify_core.network import Network, aggregate_seeds, top_edges
-from scmagnify_core.prior import PriorNetwork, assemble_prior, read_base_network
-from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
-from scmagnify_core.simulation import SimulationConfig, simulate
+from scmagnify_core.evaluation.leaderboard import rank_baselines
+from scmagnify_core.evaluation.scores import score_network
+from scmagnify_core.methods.grn.granger.inference import read_network
+from scmagnify_core.methods.grn.granger.training import train_seeds
+from scmagnify_core.network.edge_tests import edge_pvalues
+from scmagnify_core.network.network import Network, aggregate_seeds, top_edges
+from scmagnify_core.numerics.group_elastic_net import group_elastic_net
+from scmagnify_core.numerics.ridge import DENSE_STRENGTH, ridge_path
+from scmagnify_core.prior import assemble_prior, read_base_network
+from scmagnify_core.simulation.simulation import SimulationConfig, simulate
 from scmagnify_core.specification import DatasetSpec, merge, parse_spec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -312,7 +313,7 @@ def ablation(options: argparse.Namespace) -> None:
 
 def _one_fit(problem: Problem, operators: DiffusionOperators) -> pd.DataFrame:
     """The backbone's strength, but a single fit to all cells."""
-    from scmagnify_core.methods.granger.backbone import choose_strength
+    from scmagnify_core.methods.grn.granger.backbone import choose_strength
 
     targets, prior = standardize(problem.dataset.expression(problem.prior.targets)), problem.prior
     strength, _ = choose_strength(operators.lagged, targets, prior, 0.5, np.random.default_rng(0))

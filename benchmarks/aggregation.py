@@ -20,12 +20,12 @@ import torch
 from record import peak_gib, save
 from scipy import sparse
 
+from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.diffusion import DiffusionOperators
-from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.inference import read_network, summarize
-from scmagnify_core.methods.granger.result import TrainingResult
-from scmagnify_core.methods.granger.training import build_model
-from scmagnify_core.prior import PriorNetwork
+from scmagnify_core.methods.grn.granger.config import GrangerConfig
+from scmagnify_core.methods.grn.granger.inference import read_network, summarize
+from scmagnify_core.methods.grn.granger.result import TrainingResult
+from scmagnify_core.methods.grn.granger.training import build_model
 
 
 def problem(n_cells: int, n_edges: int, n_lags: int, n_sources: int) -> tuple:

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse
 from statsmodels.api import OLS
 
-from scmagnify_core.statistics import adjust_pvalues, spline_basis, spline_f_test
+from scmagnify_core.numerics.statistics import adjust_pvalues, spline_basis, spline_f_test
 
 
 def simulate(n_cells: int, n_genes: int, share: float) -> tuple[sparse.csr_matrix, np.ndarray]:

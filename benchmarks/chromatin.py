@@ -16,17 +16,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from scmagnify_core.dataset import Dataset, read_dataset
+from scmagnify_core.candidates import PriorNetwork
+from scmagnify_core.data.dataset import Dataset, read_dataset
+from scmagnify_core.data.references import References
 from scmagnify_core.diffusion import diffusion_operators
-from scmagnify_core.evaluation import score_network
-from scmagnify_core.methods.granger.inference import read_network
-from scmagnify_core.methods.granger.training import train
-from scmagnify_core.network import aggregate_seeds
-from scmagnify_core.prior import PriorNetwork, assemble_prior, read_base_network
+from scmagnify_core.evaluation.scores import score_network
+from scmagnify_core.methods.grn.granger.inference import read_network
+from scmagnify_core.methods.grn.granger.training import train
+from scmagnify_core.network.network import aggregate_seeds
+from scmagnify_core.prior import assemble_prior, read_base_network
 from scmagnify_core.prior.build import bind_motifs, find_evidence, link_regions
-from scmagnify_core.references import References
-from scmagnify_core.simulated_genome import SimulatedGenome, simulate_genome
-from scmagnify_core.simulation import SimulationConfig, simulate
+from scmagnify_core.simulation.simulated_genome import SimulatedGenome, simulate_genome
+from scmagnify_core.simulation.simulation import SimulationConfig, simulate
 from scmagnify_core.specification import DatasetSpec, parse_spec
 
 

@@ -16,7 +16,11 @@ import pandas as pd
 from record import peak_gib, save
 from scipy import sparse
 
-from scmagnify_core.communication import CommunicationConfig, ligand_receptor_scores, receptor_tf_association
+from scmagnify_core.interpretation.communication import (
+    CommunicationConfig,
+    ligand_receptor_scores,
+    receptor_tf_association,
+)
 
 
 def distinct(first: list[str], second: list[str], n_pairs: int, rng: np.random.Generator) -> tuple[list, list]:

@@ -27,9 +27,9 @@ from record import FOLDER, save
 from scipy.special import expit
 from scipy.stats import kstest
 
-from scmagnify_core.communication import CommunicationConfig, receptor_tf_association
+from scmagnify_core.interpretation.communication import CommunicationConfig, receptor_tf_association
+from scmagnify_core.numerics.statistics import permutation_pvalues
 from scmagnify_core.plots.style import COLORS, new_figure
-from scmagnify_core.statistics import permutation_pvalues
 
 CHART = FOLDER.parent / "communication_calibration.png"
 N_METACELLS = 100

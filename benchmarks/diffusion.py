@@ -76,8 +76,8 @@ def measure(n_cells: int, from_components: bool, memory_budget: int | None) -> d
     import anndata
 
     from scmagnify_core import diffusion
-    from scmagnify_core.dataset import Dataset
-    from scmagnify_core.description import DataDescription
+    from scmagnify_core.data.dataset import Dataset
+    from scmagnify_core.data.description import DataDescription
 
     begin = time.process_time()
     if from_components:

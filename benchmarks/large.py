@@ -15,14 +15,14 @@ from typing import Any
 from record import peak_gib, save
 from training import make_problem, simulated
 
-from scmagnify_core.activity import regfactor_activity, tf_activity
 from scmagnify_core.diffusion import diffusion_operators, standardize
-from scmagnify_core.edge_tests import edge_pvalues
-from scmagnify_core.methods.granger.inference import read_network
-from scmagnify_core.methods.granger.training import train
-from scmagnify_core.network import aggregate_seeds
-from scmagnify_core.regfactors import decompose
-from scmagnify_core.ridge import DENSE_STRENGTH, ridge_path
+from scmagnify_core.interpretation.activity import regfactor_activity, tf_activity
+from scmagnify_core.interpretation.regfactors import decompose
+from scmagnify_core.methods.grn.granger.inference import read_network
+from scmagnify_core.methods.grn.granger.training import train
+from scmagnify_core.network.edge_tests import edge_pvalues
+from scmagnify_core.network.network import aggregate_seeds
+from scmagnify_core.numerics.ridge import DENSE_STRENGTH, ridge_path
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

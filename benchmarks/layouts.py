@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from record import save
 
-from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.fused import FusedAdam
-from scmagnify_core.methods.granger.model import GrangerModel, granger_loss
+from scmagnify_core.methods.grn.granger.config import GrangerConfig
+from scmagnify_core.methods.grn.granger.fused import FusedAdam
+from scmagnify_core.methods.grn.granger.model import GrangerModel, granger_loss
 from scmagnify_core.specification import parse_spec
 
 

@@ -31,18 +31,18 @@ import dagster as dg
 import pandas as pd
 import tomli_w
 
-from scmagnify_assets import registry
-from scmagnify_assets.code_server import RUN_WORKER, STEP_SERVER
+from scmagnify_assets.datasets import registry
 from scmagnify_assets.home import Home
-from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.runner import WAVES
-from scmagnify_assets.server import log_file
-from scmagnify_core.simulated_genome import simulate_genome
-from scmagnify_core.simulation import SimulationConfig, simulate
-from scmagnify_core.tables import TABLES, tables_of
+from scmagnify_assets.lake.lakehouse import Lakehouse
+from scmagnify_assets.service.code_server import RUN_WORKER, STEP_SERVER
+from scmagnify_assets.service.runner import WAVES
+from scmagnify_assets.service.server import log_file
+from scmagnify_core.simulation.simulated_genome import simulate_genome
+from scmagnify_core.simulation.simulation import SimulationConfig, simulate
+from scmagnify_core.tables.catalogue import TABLES, tables_of
 
 SEED_ASSETS = WAVES[1]
-SERVICES = {"daemon": "dagster._daemon run", "code server": "-m scmagnify_assets.code_server"}
+SERVICES = {"daemon": "dagster._daemon run", "code server": "-m scmagnify_assets.service.code_server"}
 MIB = 2**20
 
 
@@ -63,7 +63,7 @@ class Live:
     @contextmanager
     def running(self) -> Iterator[None]:
         environment = os.environ | {"SCMAGNIFY_HOME": str(self.home.root), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "scmagnify_assets.cli", "ui", "--port", str(self.port)]
+        command = [sys.executable, "-m", "scmagnify_assets.doors.cli.app", "ui", "--port", str(self.port)]
         with (self.root / "ui.log").open("w") as log:
             server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             try:

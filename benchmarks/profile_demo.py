@@ -71,7 +71,7 @@ def watch_imports(folder: Path) -> None:
 
 def run_demo(seeds: int, cells: int, settings: list[str], processes: bool) -> None:
     """`scmagnify demo`, with settings over its own."""
-    from scmagnify_assets import cli
+    from scmagnify_assets.doors.cli import app as cli
 
     if processes:
         cli._run = functools.partial(run_in_processes, seeds=seeds)
@@ -82,10 +82,10 @@ def run_demo(seeds: int, cells: int, settings: list[str], processes: bool) -> No
 
 def run_in_processes(home: Any, name: str, seeds: int) -> None:
     """What `run_dataset` does, each step in a process of its own."""
-    from scmagnify_assets import registry
-    from scmagnify_assets.lakehouse import Lakehouse
-    from scmagnify_assets.partitions import join_key
-    from scmagnify_assets.runner import WAVES, open_instance
+    from scmagnify_assets.datasets import registry
+    from scmagnify_assets.datasets.partitions import join_key
+    from scmagnify_assets.lake.lakehouse import Lakehouse
+    from scmagnify_assets.service.runner import WAVES, open_instance
 
     with open_instance(home) as instance:
         registry.announce(instance, registry.find(Lakehouse(home.lake), name))

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from record import save
 
-from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.lake.lakehouse import Lakehouse
 
 N_DATASETS, N_SEEDS, N_LAGS = 100, 5, 5
 N_SOURCES, N_TARGETS, DENSITY = 100, 1_000, 0.4

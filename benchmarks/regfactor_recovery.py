@@ -38,8 +38,8 @@ import pandas as pd
 from record import save
 from scipy.optimize import linear_sum_assignment
 
-from scmagnify_core.network import Network
-from scmagnify_core.regfactors import RegFactorConfig, count_supported, decompose
+from scmagnify_core.interpretation.regfactors import RegFactorConfig, count_supported, decompose
+from scmagnify_core.network.network import Network
 
 N_LAGS, N_SOURCES, N_TARGETS, N_MODULES = 5, 40, 200, 4
 CANDIDATES = 0.3

@@ -15,7 +15,7 @@ import torch
 from record import save
 from training import SIZES, make_problem, simulated
 
-from scmagnify_core.methods.granger.training import train_seeds
+from scmagnify_core.methods.grn.granger.training import train_seeds
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

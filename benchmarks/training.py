@@ -34,14 +34,14 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from scmagnify_core.dataset import Dataset, read_dataset
+from scmagnify_core.candidates import PriorNetwork
+from scmagnify_core.data.dataset import Dataset, read_dataset
 from scmagnify_core.diffusion import DiffusionOperators, diffusion_operators
-from scmagnify_core.methods.granger import training
-from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.methods.granger.model import GrangerModel
-from scmagnify_core.methods.granger.training import build_model, train
-from scmagnify_core.prior import PriorNetwork
-from scmagnify_core.simulation import SimulationConfig, simulate
+from scmagnify_core.methods.grn.granger import training
+from scmagnify_core.methods.grn.granger.config import GrangerConfig
+from scmagnify_core.methods.grn.granger.model import GrangerModel
+from scmagnify_core.methods.grn.granger.training import build_model, train
+from scmagnify_core.simulation.simulation import SimulationConfig, simulate
 from scmagnify_core.specification import DatasetSpec, parse_spec
 
 SIZES = {"S": (1_000, 20, 200), "M": (3_000, 50, 500), "L": (10_000, 100, 1_000)}  # cells, TFs, targets

@@ -1,6 +1,6 @@
 """The platform around ``scmagnify_core``: the only place that knows Dagster and storage.
 
-In a notebook, ``from scmagnify_assets import open_lake`` is all one needs (`scmagnify_assets.lake`).
+In a notebook, ``from scmagnify_assets import open_lake`` is all one needs (`scmagnify_assets.doors.notebook`).
 
 What there is
 
@@ -37,7 +37,7 @@ Where it runs
 
 import warnings
 
-from scmagnify_assets.lake import open_lake
+from scmagnify_assets.doors.notebook import open_lake
 
 __all__ = ["open_lake"]
 

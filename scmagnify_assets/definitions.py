@@ -4,10 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from scmagnify_assets import checks
-from scmagnify_assets.alerts import failed_run
-from scmagnify_assets.arrivals import arrivals, receive_data_set
-from scmagnify_assets.assets import (
+from scmagnify_assets.graph.assets import (
     activity,
     association,
     communication,
@@ -20,11 +17,14 @@ from scmagnify_assets.assets import (
     regfactors,
     report,
 )
-from scmagnify_assets.automation import automation_sensor
-from scmagnify_assets.executors import executor, refuse_unknown_assets
-from scmagnify_assets.io_manager import LakehouseIOManager
-from scmagnify_assets.resources import LakeResource, Specs
-from scmagnify_assets.schedules import JOBS, SCHEDULES
+from scmagnify_assets.graph.checks import all as checks
+from scmagnify_assets.graph.io_manager import LakehouseIOManager
+from scmagnify_assets.graph.resources import LakeResource, Specs
+from scmagnify_assets.steps.executors import executor, refuse_unknown_assets
+from scmagnify_assets.triggers.alerts import failed_run
+from scmagnify_assets.triggers.arrivals import arrivals, receive_data_set
+from scmagnify_assets.triggers.automation import automation_sensor
+from scmagnify_assets.triggers.schedules import JOBS, SCHEDULES
 from scmagnify_core.parallel import end_with_parent
 
 # In the order of the graph.

@@ -17,7 +17,7 @@ DAGSTER_YAML = """\
 # Dagster on one machine, for one person; runs at a time stay at what a laptop bears.
 run_launcher:
   # Processes, as Dagster does by itself, but the daemon sees when one is gone.
-  module: scmagnify_assets.launcher
+  module: scmagnify_assets.service.launcher
   class: LocalRunLauncher
 telemetry:
   enabled: false

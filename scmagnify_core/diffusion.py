@@ -39,7 +39,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
-from scmagnify_core.dataset import Dataset
+from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.errors import InputError
 from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget, show_bytes
 

@@ -39,7 +39,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scmagnify_core.dataset import Dataset
+from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.errors import InputError
 from scmagnify_core.prior.assemble import no_overlap
 from scmagnify_core.prior.base_network import read_edges

@@ -23,20 +23,20 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ByteSize, Field, ValidationError, field_validator, model_validator
 
-from scmagnify_core.activity import ActivityConfig
-from scmagnify_core.association import AssociationConfig
-from scmagnify_core.communication import CommunicationConfig
-from scmagnify_core.description import DataDescription
+from scmagnify_core.data.association import AssociationConfig
+from scmagnify_core.data.description import DataDescription
+from scmagnify_core.data.references import References, absolute_references, find_references
 from scmagnify_core.diffusion import DiffusionConfig
 from scmagnify_core.errors import InputError, shorten
+from scmagnify_core.interpretation.activity import ActivityConfig
+from scmagnify_core.interpretation.communication import CommunicationConfig
+from scmagnify_core.interpretation.regfactors import RegFactorConfig
 from scmagnify_core.methods import NAMES as OWN_METHODS
-from scmagnify_core.methods.granger.config import GrangerConfig
-from scmagnify_core.network import NetworkConfig
+from scmagnify_core.methods.grn.granger.config import GrangerConfig
+from scmagnify_core.network.network import NetworkConfig
 from scmagnify_core.prior.evidence import PriorConfig
 from scmagnify_core.prior.peak_gene_links import PeakGeneLinkConfig
 from scmagnify_core.prior.tf_binding import TFBindingConfig
-from scmagnify_core.references import References, absolute_references, find_references
-from scmagnify_core.regfactors import RegFactorConfig
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "published": {

@@ -40,8 +40,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of a small planted data set: data, prior, truth, ligand_receptor, receptor_tf, and those of its genome."""
-    from scmagnify_core.simulated_genome import simulate_genome
-    from scmagnify_core.simulation import SimulationConfig, simulate
+    from scmagnify_core.simulation.simulated_genome import simulate_genome
+    from scmagnify_core.simulation.simulation import SimulationConfig, simulate
 
     config = SimulationConfig(n_cells=300, n_sources=12, n_targets=30, n_background=40, seed=7)
     simulation, folder = simulate(config), tmp_path_factory.mktemp("simulated")

@@ -230,7 +230,7 @@ def fit_trend(
 
     Curves are read at the cells' own pseudotimes only (100 quantiles): nothing holds a cubic down in a gap.
     """
-    from scmagnify_core.statistics import spline_basis
+    from scmagnify_core.numerics.statistics import spline_basis
 
     distinct = np.unique(time)
     if len(distinct) <= N_SPLINES or len(time) < 2 * N_SPLINES:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from scmagnify_core.association import AssociationConfig
+    from scmagnify_core.data.association import AssociationConfig
 
 ALL = "all"  # the lineage of all cells
 N_GENES = 40
@@ -35,7 +35,7 @@ def plot_association(
     config
         Its thresholds are drawn, so it is the one that made the table; without it the defaults.
     """
-    from scmagnify_core.association import AssociationConfig  # brings the data set's readers: only when needed
+    from scmagnify_core.data.association import AssociationConfig  # brings the data set's readers: only when needed
 
     figure, (left, right) = new_figure(11, 6, 2)
     _volcano(left, association[association["lineage"] == lineage], config or AssociationConfig(), lineage)
@@ -66,7 +66,7 @@ def _volcano(axis: "Axes", table: pd.DataFrame, config: "AssociationConfig", lin
 
 
 def _heat_map(axis: "Axes", association: pd.DataFrame, trends: pd.DataFrame, lineage: str) -> None:
-    from scmagnify_core.association import strongest_genes
+    from scmagnify_core.data.association import strongest_genes
 
     curves = trends.pivot(index="gene", columns="pseudotime", values="expression")
     ranked = strongest_genes(association, len(association), lineage)

@@ -9,11 +9,11 @@
 ``tf_binding``       motif hits in peaks or promoters
 ``base_network``     a network that somebody else made
 ``evidence``         candidate edges from all of these, with where each comes from
-``assemble``         the P x Q mask of one data set, with coverage figures
+``assemble``         the candidate edges of one data set, with coverage figures
 ===================  ====================================================================================
 """
 
-from scmagnify_core.prior.assemble import PriorNetwork, assemble_prior
+from scmagnify_core.prior.assemble import assemble_prior
 from scmagnify_core.prior.base_network import read_base_network
 
-__all__ = ["PriorNetwork", "assemble_prior", "read_base_network"]
+__all__ = ["assemble_prior", "read_base_network"]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from scmagnify_core.dataset import Dataset
+from scmagnify_core.data.dataset import Dataset
+from scmagnify_core.data.references import References
 from scmagnify_core.errors import InputError, PriorError, shorten
 from scmagnify_core.prior.annotation import promoter_regions, read_annotation, select_genes
 from scmagnify_core.prior.base_network import read_base_network, read_table, rename_columns
@@ -29,7 +30,6 @@ from scmagnify_core.prior.motifs import map_motifs, read_motifs
 from scmagnify_core.prior.peak_gene_links import PeakGeneLinkConfig, link_peaks
 from scmagnify_core.prior.regions import common_build_name, guess_build, match_chromosomes, parse_regions
 from scmagnify_core.prior.tf_binding import TFBindingConfig, scan_regions
-from scmagnify_core.references import References
 
 Progress = Callable[[int, int, str], None]
 

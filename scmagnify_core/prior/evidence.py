@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from scmagnify_core.candidates import SUPPORT
+from scmagnify_core.data.references import References, missing_reference
 from scmagnify_core.errors import PriorError
-from scmagnify_core.references import References, missing_reference
 
 Kind = Literal["motif_atac", "motif_promoter", "imported", "all_pairs"]
 # Of an edge that several kinds name, the first one here gives the weight.
 KINDS = ("curated", "imported", "motif_atac", "motif_promoter", "all_pairs")
-SUPPORT = ("n_peaks", "best_peak", "link_correlation", "best_motif", "motif_score", "motif_pvalue")
 EVIDENCE_COLUMNS = ("source", "target", "weight", "evidence", "origin", *SUPPORT)
 
 

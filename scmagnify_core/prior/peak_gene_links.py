@@ -27,12 +27,12 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 from scipy import sparse
 
-from scmagnify_core.dataset import Dataset
+from scmagnify_core.data.dataset import Dataset
+from scmagnify_core.data.metacells import assign_metacells, metacell_accessibility, metacell_expression
 from scmagnify_core.errors import InputError, PriorError, shorten
-from scmagnify_core.metacells import assign_metacells, metacell_accessibility, metacell_expression
+from scmagnify_core.numerics.statistics import adjust_pvalues
 from scmagnify_core.prior.annotation import select_genes
 from scmagnify_core.prior.regions import match_chromosomes, parse_regions, tss_enrichment
-from scmagnify_core.statistics import adjust_pvalues
 
 ACCESSIBILITY_CLASSES, GC_CLASSES = 10, 5
 MIN_PEAKS = 20  # the least for a null

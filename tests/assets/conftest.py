@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scmagnify_assets.home import Home
-from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.runner import open_instance
+from scmagnify_assets.lake.lakehouse import Lakehouse
+from scmagnify_assets.service.runner import open_instance
 
 FAST = {
     "seeds": 2,

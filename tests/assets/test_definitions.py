@@ -8,13 +8,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from scmagnify_assets.checks import CHECKS
+from scmagnify_assets.datasets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS
 from scmagnify_assets.definitions import defs
-from scmagnify_assets.executors import PRELOADED
+from scmagnify_assets.graph.checks.all import CHECKS
 from scmagnify_assets.home import Home
-from scmagnify_assets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS
-from scmagnify_assets.runner import WAVES
-from scmagnify_core.tables import TABLES
+from scmagnify_assets.service.runner import WAVES
+from scmagnify_assets.steps.executors import PRELOADED
+from scmagnify_core.tables.catalogue import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPENDENCIES = {

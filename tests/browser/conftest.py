@@ -26,7 +26,7 @@ import pytest
 import tomli_w
 
 if TYPE_CHECKING:
-    from scmagnify_assets.lake import Lake
+    from scmagnify_assets.doors.notebook import Lake
 
 DATASET = "small"
 LAST = ("tf_activity", "report")  # assets that are materialized with the mouse
@@ -87,7 +87,7 @@ class Platform:
     @cached_property
     def lake(self) -> "Lake":
         """The results, over one open connection."""
-        from scmagnify_assets.lake import open_lake
+        from scmagnify_assets.doors.notebook import open_lake
 
         return open_lake(self.home)
 
@@ -100,7 +100,7 @@ class Platform:
 
     def is_complete(self, dataset: str) -> bool:
         """Whether every asset of a data set has been made and no run is left."""
-        from scmagnify_assets.runner import WAVES
+        from scmagnify_assets.service.runner import WAVES
 
         wanted = {"raw_dataset", *(asset for wave in WAVES for asset in wave)}
         ends = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -245,8 +245,8 @@ def _materialize(platform: Platform, page: Any, assets: tuple[str, ...]) -> dict
 
 def _simulate(files: Path) -> dict[str, Any]:
     """Settings of a simulated data set, small and with few epochs, whose files are written."""
-    from scmagnify_core.simulated_genome import simulate_genome
-    from scmagnify_core.simulation import SimulationConfig, simulate
+    from scmagnify_core.simulation.simulated_genome import simulate_genome
+    from scmagnify_core.simulation.simulation import SimulationConfig, simulate
 
     config = SimulationConfig(n_cells=200, n_sources=10, n_targets=20, n_background=40, seed=7)
     simulation = simulate(config)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scmagnify_assets.checks import CHECKS
 from scmagnify_assets.definitions import ASSETS
+from scmagnify_assets.graph.checks.all import CHECKS
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Platform

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from scmagnify_core import diffusion
-from scmagnify_core.dataset import Dataset
+from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.diffusion import (
     DiffusionConfig,
     DiffusionOperators,

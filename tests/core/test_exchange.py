@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
 
-from scmagnify_core.dataset import Dataset
-from scmagnify_core.description import DataDescription
+from scmagnify_core.data.dataset import Dataset
+from scmagnify_core.data.description import DataDescription
 from scmagnify_core.errors import InputError
 from scmagnify_core.exchange import (
     Results,

@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 from scmagnify_core.errors import InputError
-from scmagnify_core.methods.granger.config import GrangerConfig
+from scmagnify_core.methods.grn.granger.config import GrangerConfig
 from scmagnify_core.specification import (
     DatasetSpec,
     absolute_paths,

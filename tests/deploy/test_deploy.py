@@ -18,8 +18,8 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from packaging.requirements import Requirement
 
 from scmagnify_assets import home
-from scmagnify_assets.executors import FORWARDED, Needs, op_tags
-from scmagnify_assets.launcher import LocalRunLauncher
+from scmagnify_assets.service.launcher import LocalRunLauncher
+from scmagnify_assets.steps.executors import FORWARDED, Needs, op_tags
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

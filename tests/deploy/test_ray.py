@@ -26,12 +26,12 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'scmagnify-platform[ray]'")
 pytest.importorskip("dagster_ray", reason="dagster-ray is not installed: pip install 'scmagnify-platform[ray]'")
 
-from scmagnify_assets import registry
-from scmagnify_assets.checks import CHECKS
+from scmagnify_assets.datasets import registry
+from scmagnify_assets.datasets.partitions import join_key
+from scmagnify_assets.graph.checks.all import CHECKS
 from scmagnify_assets.home import Home
-from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.partitions import join_key
-from scmagnify_assets.runner import WAVES, run_dataset
+from scmagnify_assets.lake.lakehouse import Lakehouse
+from scmagnify_assets.service.runner import WAVES, run_dataset
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 

@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from scmagnify_assets.cli import app
+from scmagnify_assets.doors.cli.app import app
 
 pytestmark = pytest.mark.timeout(2400)  # seven runs of the whole method, on a machine that does other things, too
 
@@ -40,7 +40,7 @@ max_epochs = 4
 n_permutations = 50
 """
 TRENDS = """
-from scmagnify_core.association import AssociationConfig, gene_trends, strongest_genes
+from scmagnify_core.data.association import AssociationConfig, gene_trends, strongest_genes
 
 genes = strongest_genes(read("gene_association"), 10)
 trends = gene_trends(lake.dataset("demo"), genes, AssociationConfig())
@@ -156,7 +156,7 @@ def test_commands_of_the_tutorial_on_own_data(own_data: str) -> None:
 
 @pytest.mark.usefixtures("own_data")  # it adds the two branches that one question compares
 def test_queries_of_the_cookbook_have_answers(sandbox: Sandbox) -> None:
-    from scmagnify_assets.lake import open_lake
+    from scmagnify_assets.doors.notebook import open_lake
 
     lake = open_lake(sandbox.folder / "scmagnify_home")
     queries = blocks("docs/cookbook.md", "sql")
@@ -232,7 +232,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "top_regulators" in (tmp_path / "site" / "dictionary.html").read_text()
     assert (
         "granger_loss"
-        in (tmp_path / "site" / "reference/generated/scmagnify_core.methods.granger.model.html").read_text()
+        in (tmp_path / "site" / "reference/generated/scmagnify_core.methods.grn.granger.model.html").read_text()
     )
 
 

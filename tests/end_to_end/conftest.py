@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scmagnify_assets.cli import app, out
-from scmagnify_assets.lakehouse import Lakehouse
-from scmagnify_assets.rows import Format
-from scmagnify_assets.runner import WAVES
-from scmagnify_assets.terminal import Terminal
+from scmagnify_assets.doors.cli.app import app, out
+from scmagnify_assets.doors.rows import Format
+from scmagnify_assets.doors.terminal import Terminal
+from scmagnify_assets.lake.lakehouse import Lakehouse
+from scmagnify_assets.service.runner import WAVES
 
 SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
 

@@ -13,8 +13,8 @@ FAST = ["--set", "granger.max_epochs=4", "--set", "granger.n_lags=3"]
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, Path]:
     """A planted data set of 900 cells with its genome, annotation and motifs."""
-    from scmagnify_core.simulated_genome import simulate_genome
-    from scmagnify_core.simulation import SimulationConfig, simulate
+    from scmagnify_core.simulation.simulated_genome import simulate_genome
+    from scmagnify_core.simulation.simulation import SimulationConfig, simulate
 
     folder = tmp_path_factory.mktemp("genome")
     config = SimulationConfig(n_cells=900, n_sources=12, n_targets=30, n_background=40, seed=7)
@@ -75,7 +75,7 @@ def test_evidence_leads_from_an_edge_to_its_peak_and_motif(shell):
 
 
 def test_lineage_holds_the_hashes_of_the_reference_files(shell, files):
-    from scmagnify_core.dataset import file_sha256
+    from scmagnify_core.data.dataset import file_sha256
 
     rows = shell.sql("SELECT asset, parameters FROM lineage WHERE asset IN ('tf_binding', 'dataset')")
     parameters = {row["asset"]: json.loads(row["parameters"]) for row in rows}

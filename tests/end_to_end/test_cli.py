@@ -52,8 +52,8 @@ def test_every_view_is_filled_with_the_promised_columns(shell):
 
 @pytest.mark.e2e
 def test_one_query_tells_seeds_file_code_and_run_of_an_edge(shell, simulated):
-    from scmagnify_assets.lineage import code_version
-    from scmagnify_core.dataset import file_sha256
+    from scmagnify_assets.lake.lineage import code_version
+    from scmagnify_core.data.dataset import file_sha256
 
     said = shell.run("sql", "FROM edge_provenance ORDER BY score DESC LIMIT 1", "--format", "json")
     (row,) = json.loads(said)
@@ -89,7 +89,7 @@ def test_same_data_and_settings_give_the_same_results_bit_for_bit_under_any_name
 
 @pytest.mark.e2e
 def test_rerun_replaces_its_own_rows_and_keeps_former_versions(shell, network_only):
-    from scmagnify_assets.lakehouse import Lakehouse
+    from scmagnify_assets.lake.lakehouse import Lakehouse
 
     lake = Lakehouse(shell.home / "lake")
     before = {name: lake.read("edges", name) for name in ("small", "other")}

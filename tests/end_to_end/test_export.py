@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scmagnify_assets import registry
-from scmagnify_assets.export import Choice, export_results
-from scmagnify_assets.lakehouse import Lakehouse
+from scmagnify_assets.datasets import registry
+from scmagnify_assets.doors.export import Choice, export_results
+from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_core.errors import InputError
-from scmagnify_core.tables import tables_of
+from scmagnify_core.tables.catalogue import tables_of
 
 mpl.use("Agg")
 pytestmark = pytest.mark.e2e

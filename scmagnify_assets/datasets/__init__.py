@@ -1,0 +1,1 @@
+"""Data sets before and after they are registered: their settings, their files, their partitions."""

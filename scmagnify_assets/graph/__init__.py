@@ -1,0 +1,1 @@
+"""The asset graph: what an asset is, how its value is stored, the assets themselves and their checks."""

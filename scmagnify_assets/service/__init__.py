@@ -1,0 +1,1 @@
+"""The platform at work: the graph run without a UI, and the processes behind `scmagnify ui`."""

@@ -1,0 +1,1 @@
+"""What happens by itself: new files, automatic runs, schedules and alerts."""

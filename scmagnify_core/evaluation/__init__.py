@@ -1,0 +1,1 @@
+"""A network against a ground truth, and methods against each other."""

@@ -1,0 +1,1 @@
+"""What a network means: RegFactors, activities, cell-cell communication."""

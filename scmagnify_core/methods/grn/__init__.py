@@ -1,0 +1,1 @@
+"""Families that infer a network; no family imports another."""

@@ -1,0 +1,1 @@
+"""The network as a value, and the tests of its edges."""

@@ -1,0 +1,1 @@
+"""Numerical methods that know nothing of networks or files: regressions, statistics, surrogate data."""

@@ -1,0 +1,1 @@
+"""Data with a planted network, and a genome to go with it."""

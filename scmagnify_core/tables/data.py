@@ -1,0 +1,87 @@
+"""Tables of the data set: what was registered, its cells and its genes."""
+
+from scmagnify_core.tables.schema import (
+    CELL,
+    DATASET,
+    FLAG,
+    FLOAT32,
+    FLOAT64,
+    INT32,
+    INT64,
+    MADE_BY,
+    TEXT,
+    TIME,
+    Column,
+    Table,
+)
+
+# fmt: off
+TABLES = (
+    Table(
+        "datasets", "raw_dataset", "Registered data sets, one row each.",
+        (
+            DATASET,
+            Column("file", TEXT, "path of the data file", example="/data/demo.h5mu"),
+            Column("sha256", TEXT, "hash of the file's content", example="d5c6f05d1198..."),
+            Column("size_bytes", INT64, "size of the file", "bytes", example="2607448"),
+            Column("files", TEXT, "hash of every file that the settings name, as JSON",
+                   example='{"file": "d5c6f05d1198c89b2425f96...'),
+            Column("species", TEXT, "species", nullable=True, example="mouse"),
+            Column("spec", TEXT, "the data set's description, as JSON",
+                   example='{"cluster_key": "cell_type", "fil...'),
+            Column("registered_at", TIME, "when this content was registered", example="2026-11-26 14:38:02+00"),
+            MADE_BY,
+        ),
+        key=(),
+    ),
+    Table(
+        "cells", "dataset", "Cells that entered the analysis.",
+        (
+            DATASET, CELL,
+            Column("pseudotime", FLOAT64, "position along the trajectory", "pseudotime", example="0.6432"),
+            Column("lineage", TEXT, "lineage", nullable=True, example="branch_b"),
+            Column("cluster", TEXT, "cell group", nullable=True, example="early_b"),
+            Column("sample", TEXT, "sample or donor", nullable=True, example="S2"),
+            Column("n_counts", FLOAT64, "total counts over all genes", "counts", nullable=True, example="517"),
+            Column("embedding_1", FLOAT32, "first coordinate of the 2-D embedding (UMAP if given, else PCA)",
+                   example="6.361"),
+            Column("embedding_2", FLOAT32, "second coordinate of the 2-D embedding", example="-2.37"),
+            MADE_BY,
+        ),
+        key=("cell",),
+    ),
+    Table(
+        "genes", "dataset", "Genes of the data set and their part in the model.",
+        (
+            DATASET,
+            Column("gene", TEXT, "gene name", example="G013"),
+            Column("n_cells", INT32, "cells in which the gene is detected", "cells", example="273"),
+            Column("mean_expression", FLOAT32, "mean normalised expression", "log counts per 10,000",
+                   example="0.9259"),
+            Column("is_highly_variable", FLAG, "among the highly variable genes", example="true"),
+            Column("is_eligible", FLAG, "may enter the model: detected in enough cells and varying", example="true"),
+            MADE_BY,
+        ),
+        key=("gene",),
+    ),
+    Table(
+        "gene_association", "gene_association", "Genes that change along pseudotime: a spline against a constant.",
+        (
+            DATASET,
+            Column("lineage", TEXT, "lineage whose cells were fitted; all is every cell", example="all"),
+            Column("gene", TEXT, "gene name", example="G013"),
+            Column("n_cells", INT32, "cells of the lineage in which the gene is detected", "cells", example="273"),
+            Column("statistic", FLOAT64, "F statistic", nullable=True, example="104.1"),
+            Column("pvalue", FLOAT64, "p-value of the F test", nullable=True, example="4.191e-74"),
+            Column("padj", FLOAT64, "Benjamini-Hochberg adjusted p-value over the genes of a lineage", nullable=True,
+                   example="1.577e-72"),
+            Column("amplitude", FLOAT32, "largest minus smallest value of the fit", "log counts per 10,000",
+                   example="3.043"),
+            Column("peak_pseudotime", FLOAT64, "pseudotime at which the fit is largest", "pseudotime", nullable=True,
+                   example="1"),
+            Column("is_associated", FLAG, "significant and of sufficient amplitude", example="true"),
+            MADE_BY,
+        ),
+        key=("lineage", "gene"),
+    ),
+)

@@ -1,0 +1,140 @@
+"""Tables of what a network means: RegFactors, activities, cell-cell communication."""
+
+from scmagnify_core.tables.schema import (
+    CELL,
+    DATASET,
+    FLOAT32,
+    INT16,
+    MADE_BY,
+    PADJ,
+    PVALUE,
+    SOURCE,
+    TEXT,
+    Column,
+    Table,
+)
+
+# fmt: off
+TABLES = (
+    Table(
+        "regfactors", "regfactors", "RegFactors: target modules with the lags and TFs the core ties to them.",
+        (
+            DATASET,
+            Column("regfactor", TEXT, "name, RF1 is the strongest", example="RF1"),
+            Column("energy_share", FLOAT32, "share of the reconstructed network's squared norm", example="0.1443"),
+            Column("link_share", FLOAT32, "share of that energy held by the one lag-TF pair of profiles shown",
+                   example="0.9862"),
+            Column("peak_lag", INT16, "lag with the largest loading", "steps", example="1"),
+            Column("top_sources", TEXT, "TFs of largest loading, strongest first",
+                   example="TF28, TF31, TF03, TF39, TF24, TF0..."),
+            Column("top_targets", TEXT, "targets of largest loading, strongest first",
+                   example="G129, TF31, G096, G123, G063, G03..."),
+            Column("n_supported", INT16, "RegFactors of the data set that random networks do not explain; more are a "
+                   "description. Null where the rank was set", "RegFactors", nullable=True, example="1"),
+            MADE_BY,
+        ),
+        key=("regfactor",),
+    ),
+    Table(
+        "regfactor_loadings", "regfactors", "Loadings of each RegFactor over lags, TFs and targets.",
+        (
+            DATASET,
+            Column("regfactor", TEXT, "name of the RegFactor", example="RF1"),
+            Column("mode", TEXT, "lag, source or target", example="source"),
+            Column("name", TEXT, "the lag, TF or gene", example="TF12"),
+            Column("loading", FLOAT32, "loading; unit norm over each mode", example="-0.001286"),
+            MADE_BY,
+        ),
+        key=("regfactor", "mode", "name"),
+    ),
+    Table(
+        "regfactor_components", "regfactors", "Tucker factor matrices, one row per entry.",
+        (
+            DATASET,
+            Column("mode", TEXT, "lag, source or target", example="lag"),
+            Column("component", INT16, "component of that mode, counted from 1", example="1"),
+            Column("name", TEXT, "the lag, TF or gene", example="1"),
+            Column("loading", FLOAT32, "entry of the factor matrix", example="0.7592"),
+            MADE_BY,
+        ),
+        key=("mode", "component", "name"),
+    ),
+    Table(
+        "regfactor_core", "regfactors", "Tucker core, one row per entry.",
+        (
+            DATASET,
+            Column("lag_component", INT16, "component of the lag mode, counted from 1", example="1"),
+            Column("source_component", INT16, "component of the TF mode, counted from 1", example="1"),
+            Column("target_component", INT16, "component of the target mode, counted from 1", example="1"),
+            Column("value", FLOAT32, "entry of the core", example="0.4267"),
+            MADE_BY,
+        ),
+        key=("lag_component", "source_component", "target_component"),
+    ),
+    Table(
+        "tf_activity", "tf_activity", "Activity of each TF in each cell.",
+        (
+            DATASET, CELL, SOURCE,
+            Column("activity", FLOAT32, "t-statistic of the TF in the cell's multivariate linear model",
+                   example="-1.356"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("cell", "source"),
+    ),
+    Table(
+        "regfactor_activity", "regfactor_activity", "Activity of each RegFactor in each cell.",
+        (
+            DATASET, CELL,
+            Column("regfactor", TEXT, "name of the RegFactor", example="RF1"),
+            Column("activity", FLOAT32, "t-statistic of the RegFactor in the cell's multivariate linear model",
+                   example="4.949"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("cell", "regfactor"),
+    ),
+    Table(
+        "ligand_receptor", "communication_scores", "Ligand-receptor scores between cell groups.",
+        (
+            DATASET,
+            Column("sender", TEXT, "cell group that expresses the ligand", example="early_a"),
+            Column("receiver", TEXT, "cell group that expresses the receptor", example="early_a"),
+            Column("ligand", TEXT, "ligand, subunits joined by '_'", example="LIG04"),
+            Column("receptor", TEXT, "receptor, subunits joined by '_'", example="REC04"),
+            Column("ligand_mean", FLOAT32, "mean expression of the ligand in the sender", example="2.24"),
+            Column("receptor_mean", FLOAT32, "mean expression of the receptor in the receiver", example="0.9697"),
+            Column("score", FLOAT32, "product of the two means", example="2.173"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("sender", "receiver", "ligand", "receptor"),
+    ),
+    Table(
+        "receptor_tf", "communication_scores", "Association of a receptor with a TF along pseudotime.",
+        (
+            DATASET,
+            Column("receptor", TEXT, "receptor gene", example="REC02"),
+            Column("tf", TEXT, "TF downstream of the receptor", example="TF18"),
+            Column("lag", INT16, "lag of the strongest association; 0 is none", "bins of pseudotime", example="4"),
+            Column("association", FLOAT32, "correlation of the receptor with the later TF", example="0.6361"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("receptor", "tf"),
+    ),
+    Table(
+        "communication_scores", "communication_scores", "Cascades: ligand -> receptor -> TF.",
+        (
+            DATASET,
+            Column("sender", TEXT, "cell group that expresses the ligand", example="early_b"),
+            Column("receiver", TEXT, "cell group that expresses the receptor", example="early_a"),
+            Column("ligand", TEXT, "ligand", example="LIG02"),
+            Column("receptor", TEXT, "receptor", example="REC02"),
+            Column("tf", TEXT, "TF downstream of the receptor", example="TF18"),
+            Column("lag", INT16, "lag from receptor to TF", "bins of pseudotime", example="4"),
+            Column("ligand_receptor_score", FLOAT32, "score of the ligand-receptor pair", example="1.751"),
+            Column("receptor_tf_association", FLOAT32, "correlation of the receptor with the later TF",
+                   example="0.6361"),
+            Column("score", FLOAT32, "rank product of the two parts, 0 to 1; higher is stronger", example="0.8664"),
+            PVALUE, PADJ, MADE_BY,
+        ),
+        key=("sender", "receiver", "ligand", "receptor", "tf"),
+    ),
+)

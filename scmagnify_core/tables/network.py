@@ -1,0 +1,98 @@
+"""Tables of the networks and of the training behind them."""
+
+from scmagnify_core.tables.schema import (
+    DATASET,
+    FLAG,
+    FLOAT32,
+    FLOAT64,
+    INT16,
+    INT32,
+    LAG,
+    MADE_BY,
+    SEED,
+    SOURCE,
+    TARGET,
+    Column,
+    Table,
+)
+
+# fmt: off
+TABLES = (
+    Table(
+        "training_history", "trained_model", "Loss curves, one row per epoch.",
+        (
+            DATASET, SEED,
+            Column("epoch", INT32, "epoch, counted from 1", example="10"),
+            Column("loss", FLOAT64, "total training loss", example="0.7563"),
+            Column("prediction_loss", FLOAT64, "mean squared error of the prediction", example="0.7018"),
+            Column("sparsity", FLOAT64, "group elastic-net penalty before its weight", example="0.229"),
+            Column("smoothness", FLOAT64, "smoothness penalty before its weight", example="0.2015"),
+            Column("validation_loss", FLOAT64, "mean squared error on held-out cells", nullable=True,
+                   example="0.788"),
+            Column("learning_rate", FLOAT64, "learning rate of the epoch", example="0.0015"),
+            MADE_BY,
+        ),
+        key=("epoch",), partition_by=("dataset", "seed"),
+    ),
+    Table(
+        "seed_network", "seed_network", "Edges per lag of one seed's model.",
+        (
+            DATASET, SEED, SOURCE, TARGET, LAG,
+            Column("weight", FLOAT32, "median coefficient over cells", example="0.1317"),
+            Column("magnitude", FLOAT32, "median absolute coefficient over cells", example="0.1317"),
+            Column("cv", FLOAT32, "coefficient of variation over cells", nullable=True, example="0"),
+            MADE_BY,
+        ),
+        key=("source", "target", "lag"), partition_by=("dataset", "seed"),
+    ),
+    Table(
+        "multiscale_network", "multiscale_network", "The K x P x Q network, aggregated over cells and seeds.",
+        (
+            DATASET, SOURCE, TARGET, LAG,
+            Column("weight", FLOAT32, "median coefficient over cells, median over seeds", example="0.1314"),
+            Column("magnitude", FLOAT32, "median absolute coefficient over cells, median over seeds",
+                   example="0.1314"),
+            Column("weight_sd", FLOAT32, "standard deviation of the weight over seeds", example="0.001734"),
+            MADE_BY,
+        ),
+        key=("source", "target", "lag"),
+    ),
+    Table(
+        "edges", "multiscale_network", "One row per candidate edge: the ranked network.",
+        (
+            DATASET, SOURCE, TARGET,
+            Column("score", FLOAT32, "strength: absolute signed score (published: largest magnitude)",
+                   example="0.5689"),
+            Column("signed_score", FLOAT32, "total effect over lags; negative represses", example="0.5689"),
+            Column("lag", FLOAT32, "estimated lag: mean of the lags weighted by effect", "lags", example="2.841"),
+            Column("peak_lag", INT16, "lag of the largest effect", "lags", example="2"),
+            Column("n_seeds", INT16, "seeds that were aggregated", example="3"),
+            Column("stability", FLOAT32, "share of seeds that rank the edge among their top edges", example="1"),
+            Column("sign_agreement", FLOAT32, "share of seeds that agree with the majority sign", example="1"),
+            Column("score_sd", FLOAT32, "standard deviation of the score over seeds", example="0.006891"),
+            Column("rank", INT32, "rank by score, 1 is the strongest", example="1"),
+            Column("is_selected", FLAG, "passes the network's threshold", example="true"),
+            Column("has_weight", FLAG, "the model keeps the edge; others are ordered by a dense model", nullable=True,
+                   example="true"),
+            Column("pvalue", FLOAT64, "of the TF's past beside the target's other candidates", nullable=True,
+                   example="0.04378"),
+            Column("padj", FLOAT64, "false discovery rate (Benjamini-Hochberg) over all edges", nullable=True,
+                   example="0.2345"),
+            MADE_BY,
+        ),
+        key=("source", "target"),
+    ),
+    Table(
+        "seed_agreement", "multiscale_network", "How far two seeds agree.",
+        (
+            DATASET,
+            Column("seed_a", INT16, "first seed", example="0"),
+            Column("seed_b", INT16, "second seed", example="1"),
+            Column("n_top", INT32, "edges in each seed's top list", example="329"),
+            Column("jaccard", FLOAT32, "Jaccard index of the top lists", example="0.9353"),
+            Column("spearman", FLOAT32, "rank correlation of the scores", nullable=True, example="0.9506"),
+            MADE_BY,
+        ),
+        key=("seed_a", "seed_b"),
+    ),
+)
