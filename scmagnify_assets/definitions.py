@@ -4,51 +4,17 @@ from typing import Any
 
 import dagster as dg
 
-from scmagnify_assets.graph.assets import (
-    activity,
-    association,
-    communication,
-    dataset,
-    diffusion,
-    evaluation,
-    model,
-    network,
-    prior,
-    regfactors,
-    report,
-)
+from scmagnify_assets.graph.catalogue import ASSETS
 from scmagnify_assets.graph.checks import all as checks
 from scmagnify_assets.graph.io_manager import LakehouseIOManager
 from scmagnify_assets.graph.resources import LakeResource, Specs
+from scmagnify_assets.graph.waves import awaited_assets
 from scmagnify_assets.steps.executors import executor, refuse_unknown_assets
 from scmagnify_assets.triggers.alerts import failed_run
 from scmagnify_assets.triggers.arrivals import arrivals, receive_data_set
 from scmagnify_assets.triggers.automation import automation_sensor
 from scmagnify_assets.triggers.schedules import JOBS, SCHEDULES
 from scmagnify_core.parallel import end_with_parent
-
-# In the order of the graph.
-ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
-    dataset.raw_dataset,
-    dataset.dataset,
-    association.gene_association,
-    prior.peak_gene_links,
-    prior.tf_binding,
-    prior.prior_network,
-    diffusion.diffusion_operators,
-    model.trained_model,
-    network.seed_network,
-    network.multiscale_network,
-    regfactors.regfactors,
-    activity.tf_activity,
-    activity.regfactor_activity,
-    communication.communication_scores,
-    evaluation.imported_networks,
-    evaluation.baseline_networks,
-    evaluation.network_scores,
-    report.report,
-    evaluation.leaderboard,
-]
 
 
 def resources(lake: str = "", preset: str = "", settings: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -71,6 +37,6 @@ defs = dg.Definitions(
     resources=resources(),
     executor=executor(),
     jobs=[receive_data_set, *JOBS],
-    sensors=[arrivals, automation_sensor(), failed_run],
+    sensors=[arrivals, automation_sensor(awaited_assets()), failed_run],
     schedules=SCHEDULES,
 )

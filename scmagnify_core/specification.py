@@ -17,11 +17,11 @@ Presets
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ByteSize, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, Field, ValidationError, create_model, field_validator, model_validator
 
 from scmagnify_core.data.association import AssociationConfig
 from scmagnify_core.data.description import DataDescription
@@ -31,73 +31,36 @@ from scmagnify_core.errors import InputError, shorten
 from scmagnify_core.interpretation.activity import ActivityConfig
 from scmagnify_core.interpretation.communication import CommunicationConfig
 from scmagnify_core.interpretation.regfactors import RegFactorConfig
-from scmagnify_core.methods import NAMES as OWN_METHODS
-from scmagnify_core.methods.grn.granger.config import GrangerConfig
+from scmagnify_core.methods.families import FAMILIES, MAIN, METHODS, NETWORK_METHODS
+from scmagnify_core.methods.family import Family, Input
 from scmagnify_core.network.network import NetworkConfig
 from scmagnify_core.prior.evidence import PriorConfig
 from scmagnify_core.prior.peak_gene_links import PeakGeneLinkConfig
 from scmagnify_core.prior.tf_binding import TFBindingConfig
 
-PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+_PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "published": {
         "diffusion": {"acyclic": "two_cycles", "lag_step": None, "standardize_lagged": False},
         "network": {"max_cv": 0.2, "lag_weights": "signed", "score": "peak", "dense_share": 0.0},
         "prior_network": {"targets": "associated"},
     },
-    "recommended": {
-        "granger": {
-            # A linear model with exact zeros recovers planted edges better than the published neural one, in a tenth
-            # of the time; what depends on the state of a cell is added where held-out cells say so.
-            "backbone": "group_elastic_net",
-            # Coefficients start at zero: the noise of the published initial output layer outlasts training.
-            "output_init": "zero",
-            # Positive branch weights: free ones flip signs between lags.
-            "attention": "softmax",
-            # Shrinkage per coefficient that depends neither on the number of TFs nor on the prior's density.
-            "penalty_scale": "targets",
-            "sparsity": 0.15,
-            # Beside a backbone, cells need not share their coefficients: with ten times as much, what was left over
-            # predicted held-out cells worse than the best linear model.
-            "smoothness": 0.1,
-            # Chosen by time to the same recovery, on 200 to 1,500 cells. Two things decide it: fewer and larger steps,
-            # and a rate that falls as soon as the loss stalls, because what then remains of the loss is noise of the
-            # steps themselves. With less patience 200 cells stopped before they had learned.
-            "hidden": (8,),
-            "batch_size": 128,
-            "learning_rate": 0.006,
-            "tolerance": 0.01,
-            "scheduler_patience": 1,
-            "patience": 10,
-        },
-    },
+    "recommended": {},
 }
-# Settings that each result of the graph depends on directly; a data set depends on its whole description.
-PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "gene_association": ("gene_association",),
-    "peak_gene_links": ("peak_gene_links", "prior_network", "references"),
-    "tf_binding": ("tf_binding", "prior_network", "references"),
-    "prior_network": ("prior_network", "prior", "curated", "references"),
-    "diffusion_operators": ("diffusion", "granger"),
-    "trained_model": ("granger",),
-    "seed_network": (),
-    "multiscale_network": ("network", "seeds"),
-    "regfactors": ("regfactors",),
-    "tf_activity": ("activity",),
-    "regfactor_activity": ("activity",),
-    "communication_scores": ("communication", "ligand_receptor", "receptor_tf"),
-    "imported_networks": ("networks",),
-    "baseline_networks": (),
-    "network_scores": ("truth",),
-    "report": (),
+# Those of the families are beside each family.
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    name: {**tables, **{one.name: one.presets[name] for one in FAMILIES.values() if name in one.presets}}
+    for name, tables in _PRESETS.items()
 }
 PATH_FIELDS = (
     "file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf", "networks",
 )  # fmt: skip
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,63}")
 MAX_SEEDS = 10
+DERIVED = ("interpreted", "n_lags", "has_truth")
+FORMER_TABLES: Mapping[str, str] = {"granger": "scmagnify"}
 
 
-class DatasetSpec(DataDescription):
+class _Spec(DataDescription):
     """A data set and how to run the method on it, every default filled in."""
 
     preset: Literal["recommended", "published"] = Field("recommended", description="Named set of settings.")
@@ -117,7 +80,17 @@ class DatasetSpec(DataDescription):
         exclude=True,  # decides how a result is computed, not what it is: no part of any version
         description="Memory that a step may use, such as '8 GB'; 80 % of what the machine allows when omitted.",
     )
-    seeds: int = Field(3, ge=1, le=MAX_SEEDS, description="Models to train, with seeds 0, 1, ...")
+    methods: tuple[str, ...] = Field(
+        (MAIN,),
+        description="Methods to run, by name, or `all`. What is not named costs nothing.",
+        json_schema_extra={"option": "method"},
+    )
+    interpret: str | None = Field(
+        None,
+        description="The method whose network `edges`, RegFactors, activities, communication and the report are made "
+        f"from; {MAIN} when omitted, or the first network method where {MAIN} is not run.",
+    )
+    seeds: int = Field(3, ge=1, le=MAX_SEEDS, description="Fits of each method, with seeds 0, 1, ...")
     gene_association: AssociationConfig = Field(
         default_factory=AssociationConfig, description="Genes that change along pseudotime."
     )
@@ -127,7 +100,6 @@ class DatasetSpec(DataDescription):
     tf_binding: TFBindingConfig = Field(default_factory=TFBindingConfig, description="Motifs in open sequence.")
     prior_network: PriorConfig = Field(default_factory=PriorConfig, description="Which evidence makes candidates.")
     diffusion: DiffusionConfig = Field(default_factory=DiffusionConfig, description="Cell graph and lags.")
-    granger: GrangerConfig = Field(default_factory=GrangerConfig, description="Model and training.")
     network: NetworkConfig = Field(default_factory=NetworkConfig, description="Ranking and aggregation.")
     regfactors: RegFactorConfig = Field(default_factory=RegFactorConfig, description="Tucker decomposition.")
     activity: ActivityConfig = Field(default_factory=ActivityConfig, description="Activities per cell.")
@@ -139,20 +111,46 @@ class DatasetSpec(DataDescription):
         if not isinstance(raw, Mapping):
             return raw
         preset = PRESETS.get(str(raw.get("preset", "recommended")), {})
-        return merge(preset, raw)
+        return merge(preset, current_names(raw))
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _all_or_some(cls, value: Any) -> Any:
+        given = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
+        return tuple(METHODS) if given == ("all",) else given
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"at least one method must run ({shorten(METHODS)})")
+        for name in value:
+            if name not in METHODS:
+                made = " it is made beside methods wherever there is a ground truth" if name in FAMILIES else ""
+                raise ValueError(f"'{name}' is not a method:{made or f' methods are {shorten(METHODS)}'}")
+        return tuple(name for name in METHODS if name in value)
+
+    @model_validator(mode="after")
+    def _interpreted_method_runs(self) -> "_Spec":
+        if self.interpret is not None and self.interpret not in [one.name for one in self.network_methods]:
+            raise ValueError(
+                f"interpret = '{self.interpret}' is no network method of this data set "
+                f"({shorten([one.name for one in self.network_methods]) or 'it has none'})"
+            )
+        return self
 
     @field_validator("networks")
     @classmethod
     def _of_other_names(cls, value: dict[str, Path]) -> dict[str, Path]:
         for name in value:
-            if name.lower() in OWN_METHODS:
+            if name.lower() in FAMILIES:
                 raise ValueError(f"'{name}' is a method of this product's own: give the network another name")
             if not NETWORK_NAME.fullmatch(name):
                 raise ValueError(f"a name may hold letters, digits, ' ', '_', '.', '+' and '-', not {name!r}")
         return value
 
     @model_validator(mode="after")
-    def _of_one_species(self) -> "DatasetSpec":
+    def _of_one_species(self) -> "_Spec":
         declared = None if self.references is None else self.references.species
         if self.species and declared and self.species.lower() != declared.lower():
             raise ValueError(f"species is '{self.species}', but the references are of '{declared}'")
@@ -164,10 +162,62 @@ class DatasetSpec(DataDescription):
         names = set(DataDescription.model_fields)
         return DataDescription.model_validate({name: getattr(self, name) for name in names})
 
-    def parameters_of(self, asset: str) -> dict[str, Any]:
-        """The settings that one result depends on directly, as JSON values; those of its inputs are theirs."""
-        names = PARAMETERS.get(asset, tuple(DataDescription.model_fields))
-        return self.model_dump(mode="json", include={"name", "preset", *names})
+    def config_of(self, family: Family) -> Any:
+        """The settings of a family."""
+        return getattr(self, family.name) if family.has_settings else family.config()
+
+    @property
+    def network_methods(self) -> tuple[Family, ...]:
+        """The network methods that run on the data set."""
+        return tuple(family for name, family in NETWORK_METHODS.items() if name in self.methods)
+
+    @property
+    def interpreted(self) -> str | None:
+        """The method whose network is interpreted; None where no network method runs."""
+        names = [one.name for one in self.network_methods]
+        return self.interpret or (MAIN if MAIN in names else names[0] if names else None)
+
+    @property
+    def reads(self) -> frozenset[Input]:
+        """What the methods of the data set read of it."""
+        return frozenset().union(*(METHODS[name].reads for name in self.methods))
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is a ground truth to score against."""
+        return self.truth is not None
+
+    @property
+    def n_lags(self) -> int:
+        """Lags K of the lagged expression: as many as a method of the data set asks for; 0 where none reads lags."""
+        asked = (METHODS[name] for name in self.methods if Input.LAGS in METHODS[name].reads)
+        return max((int(self.config_of(family).n_lags) for family in asked), default=0)
+
+    def parameters(self, names: Collection[str]) -> dict[str, Any]:
+        """The settings of these keys, with name and preset, as JSON values.
+
+        Those of `DERIVED` are such keys, too: they follow from settings of which the rest does not matter.
+        """
+        found = self.model_dump(mode="json", include={"name", "preset", *names})
+        return found | {name: getattr(self, name) for name in DERIVED if name in names}
+
+
+if TYPE_CHECKING:
+    DatasetSpec = _Spec
+else:
+    DatasetSpec = create_model(
+        "DatasetSpec",
+        __base__=_Spec,
+        __doc__=_Spec.__doc__,
+        **{
+            family.name: (
+                family.config,
+                Field(default_factory=family.config, description=f"Settings of {family.title}."),
+            )
+            for family in FAMILIES.values()
+            if family.has_settings
+        },
+    )
 
 
 def parse_spec(raw: Mapping[str, Any], where: str = "settings") -> DatasetSpec:
@@ -255,10 +305,30 @@ def named_files(spec: DatasetSpec) -> dict[str, Path]:
     return files
 
 
-def files_of(asset: str, spec: DatasetSpec) -> dict[str, Path]:
-    """The files among :func:`named_files` that one result reads itself."""
-    wanted = PARAMETERS.get(asset, ("file", "fragments", "peaks"))
-    return {key: path for key, path in named_files(spec).items() if key.partition(".")[0] in wanted}
+def files_of(names: Collection[str], spec: DatasetSpec) -> dict[str, Path]:
+    """The files among :func:`named_files` that these keys of the settings name."""
+    return {key: path for key, path in named_files(spec).items() if key.partition(".")[0] in names}
+
+
+def current_names(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of raw settings in which a table under a former name has its present one.
+
+    Raises
+    ------
+    InputError
+        Both names are given.
+    """
+    result = dict(raw)
+    for former, name in FORMER_TABLES.items():
+        if former in result:
+            if name in result:
+                raise InputError(
+                    f"[{former}]",
+                    f"is the former name of [{name}], and both are given.",
+                    f"Move its keys to [{name}].",
+                )
+            result = {name if key == former else key: value for key, value in result.items()}
+    return result
 
 
 def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None = None) -> dict[str, Any]:

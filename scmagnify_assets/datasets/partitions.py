@@ -1,33 +1,37 @@
-"""Partitions: one per data set, and one per data set and seed.
+"""Partitions: one per data set. A family has a partition for each data set that runs it, and for no other.
 
-Data sets are dynamic: adding one adds its partition. Seeds are the fixed range 0 to 9, of which a data set uses the
-first ``seeds``; a fixed range keeps "seeds 0 to 2 of this data set" one range of partitions, hence one run.
+Data sets are dynamic: adding one adds its partition. Seeds are no partitions: all seeds of a fit are made together, in
+one step, and are rows of one result. So the UI lists what is wanted and nothing that is not.
 
 What is made of all data sets together has no partitions; in the lake it belongs to the data set ``all``.
 """
 
+from functools import cache
+
 import dagster as dg
 
-from scmagnify_core.specification import MAX_SEEDS
+from scmagnify_core.methods.families import METHODS
+from scmagnify_core.specification import DatasetSpec
 
 DATASETS = dg.DynamicPartitionsDefinition(name="dataset")
-SEEDS = dg.StaticPartitionsDefinition([str(seed) for seed in range(MAX_SEEDS)])
-DATASET_SEEDS = dg.MultiPartitionsDefinition({"dataset": DATASETS, "seed": SEEDS})
-
-OVER_DATASETS = ("leaderboard",)
-
-# Tags of a run over a range of partitions.
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
-def split_key(key: str) -> tuple[str, int | None]:
-    """Data set and seed of a partition key; the seed is None where the asset has none."""
-    if isinstance(key, dg.MultiPartitionKey):
-        parts = key.keys_by_dimension
-        return parts["dataset"], int(parts["seed"])
-    return key, None
+@cache
+def partitions_of(family: str | None) -> dg.DynamicPartitionsDefinition:
+    """The data sets that run a family; all data sets for None."""
+    return DATASETS if family is None else dg.DynamicPartitionsDefinition(name=f"dataset_{family}")
 
 
-def join_key(dataset: str, seed: int) -> str:
-    """The partition key of a data set's seed."""
-    return dg.MultiPartitionKey({"dataset": dataset, "seed": str(seed)})
+def is_wanted(family: str | None, spec: DatasetSpec) -> bool:
+    """Whether a data set runs a family."""
+    return family is None or family in spec.methods
+
+
+def announce_partitions(instance: dg.DagsterInstance, spec: DatasetSpec) -> None:
+    """Give a data set its partitions: its own, one for each family that it runs, and none for another."""
+    for family in (None, *METHODS):
+        name = str(partitions_of(family).name)
+        if is_wanted(family, spec):
+            instance.add_dynamic_partitions(name, [spec.name])
+        elif instance.has_dynamic_partition(name, spec.name):
+            instance.delete_dynamic_partition(name, spec.name)

@@ -16,7 +16,7 @@ import dagster as dg
 import pandas as pd
 
 from scmagnify_assets.datasets.hashes import remembered_sha256
-from scmagnify_assets.datasets.partitions import DATASETS
+from scmagnify_assets.datasets.partitions import announce_partitions
 from scmagnify_assets.lake.lakehouse import Lakehouse, check_name, check_new_name
 from scmagnify_core.data.references import refuse_missing_files
 from scmagnify_core.errors import InputError, StorageError, shorten
@@ -232,7 +232,7 @@ def refuse_changed_files(lake: Lakehouse, registration: Registration, only: Coll
 
 def announce(instance: dg.DagsterInstance, registration: Registration) -> None:
     """Tell Dagster of a registered data set: its partition, and a new version of its file where there is one."""
-    instance.add_dynamic_partitions(str(DATASETS.name), [registration.name])
+    announce_partitions(instance, registration.spec())
     key = dg.AssetKey(ASSET)
     known = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=key, asset_partitions=[registration.name]), limit=1

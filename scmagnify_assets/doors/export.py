@@ -16,7 +16,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +27,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scmagnify_assets.datasets import registry
-from scmagnify_assets.datasets.partitions import OVER_DATASETS
 from scmagnify_assets.lake.files import refuse_missing_folder, staging, sync, written_whole
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_assets.lake.lineage import Materialization
@@ -97,11 +96,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Current materializations of a data set that were made from each other, by asset and, where it has one, seed."""
+    """Current materializations of a data set that were made from each other, by asset."""
 
     lake: Lakehouse
     registration: registry.Registration
-    made: Mapping[tuple[str, int | None], Materialization]
+    made: Mapping[str, Materialization]
 
     def rows(self, table: Table) -> pd.DataFrame:
         """A table as these materializations wrote it, stamped columns and all seeds included.
@@ -109,9 +108,9 @@ class Snapshot:
         Columns that an older product did not write are null.
         """
         read = [
-            self.lake.read(table.name, one.dataset, seed, materialization_id=one.materialization_id)
-            for (asset, seed), one in self.made.items()
-            if asset == table.asset and table.name in one.tables
+            self.lake.read(table.name, one.dataset, one.seed, materialization_id=one.materialization_id)
+            for one in self.made.values()
+            if table.name in one.tables
         ]
         rows = pd.concat(read, ignore_index=True) if read else pd.DataFrame()
         return rows.reindex(columns=table.schema.names)
@@ -123,23 +122,20 @@ class Snapshot:
 
     def data(self) -> Dataset:
         """The data set as analysed."""
-        made = self.made["dataset", None]
+        made = self.made["dataset"]
         return Dataset.load(self.lake.artifact_path("dataset", made.dataset, None, "dataset.h5mu", made=made))
 
     def about(self) -> dict[str, Any]:
         """Where the results come from, as JSON has it."""
         last = max(self.made.values(), key=lambda one: one.created_at)
-        network = self.made.get((NETWORK, None), last)
+        network = self.made.get(NETWORK, last)
         about: dict[str, Any] = {
             "dataset": self.registration.name,
             "file_sha256": network.file_sha256,
             "code_version": network.code_version,
             "seeds": list(network.seeds or ()),
             "made_at": last.created_at.isoformat(timespec="seconds"),
-            "materialization_ids": {
-                asset if seed is None else f"{asset}.{seed}": one.materialization_id
-                for (asset, seed), one in self.made.items()
-            },
+            "materialization_ids": {asset: one.materialization_id for asset, one in self.made.items()},
         }
         if self.registration.sha256 == network.file_sha256:  # else the results are of former content
             about["file"] = str(self.registration.raw["file"])
@@ -157,18 +153,14 @@ def take_snapshot(lake: Lakehouse, name: str, assets: Sequence[str] | None = Non
         The data set is not registered or not run, or an asset was made from a former state of another.
     """
     registration = registry.find(lake, name)
-    network = lake.current(NETWORK, name)
-    made: dict[tuple[str, int | None], Materialization] = {}
-    for asset in assets or dict.fromkeys(table.asset for table in _tables()):
-        for seed in _seeds(asset, network):
-            if (one := lake.current(asset, name, seed)) is not None:
-                made[asset, seed] = one
-    if all(asset == registry.ASSET for asset, _ in made) or (assets and (assets[0], None) not in made):
+    candidates = assets or _assets(registration.spec().methods)
+    made = {asset: one for asset in candidates if (one := lake.current(asset, name)) is not None}
+    if all(asset == registry.ASSET for asset in made) or (assets and assets[0] not in made):
         what = "results" if assets is None else assets[0]
         raise InputError(f"data set '{name}'", f"has no {what} yet.", f"Run it: scmagnify run {name}")
-    for (asset, _), one in made.items():
+    for asset, one in made.items():
         for origin in one.inputs:
-            source = made.get((origin.asset, origin.seed))
+            source = made.get(origin.asset)
             # By content: what was made again to the same content changes nothing downstream.
             if source is not None and source.data_version != origin.data_version:
                 raise InputError(
@@ -180,14 +172,13 @@ def take_snapshot(lake: Lakehouse, name: str, assets: Sequence[str] | None = Non
 
 def _tables() -> list[Table]:
     """Tables of a data set, in declared order."""
-    return [table for table in TABLES.values() if table.mode == "replace" and table.asset not in OVER_DATASETS]
+    return [table for table in TABLES.values() if table.mode == "replace" and not table.over_datasets]
 
 
-def _seeds(asset: str, network: Materialization | None) -> Sequence[int | None]:
-    """The seeds of an asset that entered the network; None for an asset without seeds."""
-    if not any("seed" in table.schema.names for table in TABLES.values() if table.asset == asset):
-        return [None]
-    return [] if network is None else list(network.seeds or ())
+def _assets(methods: Collection[str]) -> list[str]:
+    """Assets that write the tables of a data set which runs these methods."""
+    writers = (writer for table in _tables() for writer in table.writers)
+    return list(dict.fromkeys(name for one in writers for name in (one.replace("<method>", m) for m in methods)))
 
 
 def export_results(

@@ -1,4 +1,4 @@
-"""Core's values as tables and artefacts, and back: one pair of functions per asset.
+"""Core's values as tables and artifacts, and back: one pair of functions per kind of value.
 
 An encoder returns frames with the body columns that ``tables.py`` declares and, where a value does not fit a table,
 files. Files are h5mu and safetensors, never pickle. Storage itself is the lakehouse's business.
@@ -6,7 +6,7 @@ files. Files are h5mu and safetensors, never pickle. Storage itself is the lakeh
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,19 +18,23 @@ from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.interpretation.activity import Activity
-from scmagnify_core.methods.grn.granger.config import GrangerConfig
-from scmagnify_core.methods.grn.granger.result import BackboneReport, TrainingResult
+from scmagnify_core.methods.family import Fit
 from scmagnify_core.network.network import MultiscaleNetwork, Network
+from scmagnify_core.tables.catalogue import TABLES
+from scmagnify_core.tables.network import FIT_HISTORY
+from scmagnify_core.tables.schema import Table
 
 REPORT = "report.html"
+NOTHING = "nothing"  # a file without content, in the place of a value that a data set does not have
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What goes to storage: tables by name, files by name (content or path)."""
+    """What goes to storage: tables by name, files by name (content or path), and the seeds that they hold."""
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     artifacts: Mapping[str, bytes | Path] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None  # that were fitted
 
 
 @runtime_checkable
@@ -49,6 +53,9 @@ class Stored(Protocol):
 
     def artifact(self, name: str) -> Path:
         """Path of a file that this materialization wrote."""
+
+    def artifact_names(self) -> list[str]:
+        """Names of the files that this materialization wrote."""
 
 
 @dataclass(frozen=True)
@@ -71,39 +78,60 @@ def _encode_operators(value: DiffusionOperators, folder: Path) -> Encoded:
     return Encoded(artifacts={path.name: path})
 
 
-def _encode_model(value: TrainingResult, folder: Path) -> Encoded:
-    from safetensors.torch import save
+@dataclass(frozen=True)
+class Fitted:
+    """What a family's model asset makes: a fit of each seed, and rows of the tables that only this family has."""
 
-    about = {
-        "config": value.config.model_dump(mode="json"),
-        "seed": value.seed,
-        "best_epoch": value.best_epoch,
-        "stopped_by": value.stopped_by,
-        "backbone": None if value.backbone is None else asdict(value.backbone),
-    }
-    # Its hash tells whether the model is the same: device and run time stay out, and the metadata is one entry,
-    # because safetensors writes several in random order.
-    content = save(value.weights, metadata={"about": json.dumps(about, sort_keys=True)})
-    return Encoded({"training_history": value.history}, {"weights.safetensors": content})
+    fits: Mapping[int, Fit]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def _decode_model(stored: Stored) -> TrainingResult:
-    from safetensors import safe_open
+def fit_codec(method: str) -> Codec:
+    """The codec of every family's fits: arrays and notes as safetensors, one file a seed, the history as rows."""
 
-    with safe_open(stored.artifact("weights.safetensors"), framework="pt") as file:
-        about = json.loads(file.metadata()["about"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    return TrainingResult(
-        weights=weights,
-        history=stored.table("training_history"),
-        seed=about["seed"],
-        best_epoch=about["best_epoch"],
-        stopped_by=about["stopped_by"],
-        device="stored",
-        runtime_s=float("nan"),
-        config=GrangerConfig.model_validate(about["config"]),
-        backbone=BackboneReport(**backbone) if (backbone := about.get("backbone")) else None,
-    )
+    def encode(value: Fitted, folder: Path) -> Encoded:
+        from safetensors.numpy import save
+
+        files = {
+            # The hash tells whether the fit is the same: what was measured stays out, and the metadata is one entry,
+            # because safetensors writes several in random order.
+            _file_of(seed): save(dict(fit.arrays), {"about": json.dumps(dict(fit.notes), sort_keys=True)})
+            for seed, fit in value.fits.items()
+        }
+        histories = [_long(fit.history, method, seed) for seed, fit in sorted(value.fits.items())]
+        tables = {FIT_HISTORY.name: pd.concat(histories, ignore_index=True), **value.tables}
+        return Encoded(tables, files, tuple(sorted(value.fits)))
+
+    def decode(stored: Stored) -> Fitted:
+        from safetensors import safe_open
+
+        history = stored.table(FIT_HISTORY.name)
+        fits = {}
+        for seed in stored.made.seeds or ():
+            with safe_open(stored.artifact(_file_of(seed)), framework="numpy") as file:
+                notes = json.loads(file.metadata()["about"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            fits[seed] = Fit(arrays, _wide(history[history["seed"] == seed]), notes)
+        return Fitted(fits)
+
+    return Codec(encode, decode)
+
+
+def _file_of(seed: int) -> str:
+    return f"seed_{seed}.safetensors"
+
+
+def _long(history: pd.DataFrame, method: str, seed: int) -> pd.DataFrame:
+    """The history of a fit as rows of ``fit_history``."""
+    rows = history.melt(id_vars="epoch", var_name="measure", value_name="value")
+    rows = rows.astype({"epoch": np.int32, "measure": object, "value": np.float64})
+    return rows.assign(method=method, seed=np.int16(seed))
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``fit_history`` of one seed as the history of a fit."""
+    wide = rows.pivot(index="epoch", columns="measure", values="value").reset_index()
+    return wide.rename_axis(columns=None)
 
 
 def _encode_multiscale(value: MultiscaleNetwork, folder: Path) -> Encoded:
@@ -118,7 +146,7 @@ def _decode_multiscale(stored: Stored) -> MultiscaleNetwork:
     return MultiscaleNetwork(network, spread.reshape(network.n_lags, -1), edges, stored.table("seed_agreement"))
 
 
-def _frames(*names: str) -> Codec:
+def frames(*names: str) -> Codec:
     """An asset whose value is its tables, by name."""
     return Codec(
         lambda value, folder: Encoded({name: value[name] for name in names}),
@@ -126,39 +154,43 @@ def _frames(*names: str) -> Codec:
     )
 
 
-CODECS: Mapping[str, Codec] = {
-    "dataset": Codec(_encode_dataset, lambda stored: Dataset.load(stored.artifact("dataset.h5mu"))),
-    "gene_association": _frames("gene_association"),
-    "peak_gene_links": _frames("peak_gene_links", "peaks"),
-    "tf_binding": _frames("tf_binding", "motifs"),
-    "prior_network": Codec(
+def optional(codec: Codec, *names: str) -> Codec:
+    """A codec whose value may be None, for a data set that has nothing of the kind: its tables then have no rows."""
+
+    def encode(value: Any, folder: Path) -> Encoded:
+        if value is None:
+            return Encoded({name: no_rows(TABLES[name]) for name in names}, {NOTHING: b""})
+        return codec.encode(value, folder)
+
+    def decode(stored: Stored) -> Any:
+        return None if NOTHING in stored.artifact_names() else codec.decode(stored)
+
+    return Codec(encode, decode)
+
+
+DATASET = Codec(_encode_dataset, lambda stored: Dataset.load(stored.artifact("dataset.h5mu")))
+PRIOR = optional(
+    Codec(
         lambda value, folder: Encoded({"prior_network": value.to_table()}),
         lambda stored: PriorNetwork.from_table(stored.table("prior_network")),
     ),
-    "diffusion_operators": Codec(
-        _encode_operators, lambda stored: DiffusionOperators.load(stored.artifact("operators.safetensors"))
-    ),
-    "trained_model": Codec(_encode_model, _decode_model),
-    "seed_network": Codec(
-        lambda value, folder: Encoded({"seed_network": value.to_table()}),
-        lambda stored: Network.from_table(stored.table("seed_network")),
-    ),
-    "multiscale_network": Codec(_encode_multiscale, _decode_multiscale),
-    "regfactors": _frames("regfactors", "regfactor_loadings", "regfactor_components", "regfactor_core"),
-    "tf_activity": Codec(
-        lambda value, folder: Encoded({"tf_activity": value.table}),
-        lambda stored: Activity(stored.table("tf_activity"), {}),
-    ),
-    "regfactor_activity": Codec(
-        lambda value, folder: Encoded({"regfactor_activity": value.table}),
-        lambda stored: Activity(stored.table("regfactor_activity"), {}),
-    ),
-    "communication_scores": _frames("ligand_receptor", "receptor_tf", "communication_scores"),
-    "imported_networks": _frames("imported_networks"),
-    "baseline_networks": _frames("baseline_networks"),
-    "network_scores": _frames("network_scores"),
-    "report": Codec(
-        lambda value, folder: Encoded(artifacts={REPORT: value.encode()}),
-        lambda stored: stored.artifact(REPORT).read_text(encoding="utf-8"),
-    ),
-}
+    "prior_network",
+)
+OPERATORS = optional(
+    Codec(_encode_operators, lambda stored: DiffusionOperators.load(stored.artifact("operators.safetensors")))
+)
+MULTISCALE = optional(Codec(_encode_multiscale, _decode_multiscale), "multiscale_network", "edges", "seed_agreement")
+PAGE = Codec(
+    lambda value, folder: Encoded(artifacts={REPORT: value.encode()}),
+    lambda stored: stored.artifact(REPORT).read_text(encoding="utf-8"),
+)
+
+
+def activity_codec(name: str) -> Codec:
+    """The codec of activities, which are one table; None where there is no network."""
+    return Codec(lambda value, folder: Encoded({name: value.table}), lambda stored: Activity(stored.table(name), {}))
+
+
+def no_rows(table: Table) -> pd.DataFrame:
+    """A body of the table without rows."""
+    return pd.DataFrame(columns=[column.name for column in table.body])

@@ -3,15 +3,14 @@
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from scmagnify_assets.datasets.partitions import OVER_DATASETS
+from scmagnify_assets.graph.record import Record
 from scmagnify_assets.lake.lineage import Materialization
 from scmagnify_core.plots.style import lay_out
-from scmagnify_core.tables.catalogue import tables_of
 from scmagnify_core.tables.schema import STAMPED, Table
 
 if TYPE_CHECKING:
@@ -20,55 +19,8 @@ if TYPE_CHECKING:
 
 METHOD = "https://doi.org/10.64898/2026.02.03.703669"
 
-# Where a column's values come from: asset -> column of its main table -> (asset, column) that was read.
-COLUMN_SOURCES: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
-    "gene_association": {"gene": [("dataset", "gene")], "statistic": [("dataset", "pseudotime")]},
-    "tf_binding": {"peak": [("peak_gene_links", "peak")]},
-    "prior_network": {
-        "source": [("tf_binding", "motif")],
-        "target": [("peak_gene_links", "target")],
-        "n_peaks": [("peak_gene_links", "peak"), ("tf_binding", "peak")],
-        "best_peak": [("peak_gene_links", "peak")],
-        "link_correlation": [("peak_gene_links", "correlation")],
-        "best_motif": [("tf_binding", "motif")],
-        "motif_score": [("tf_binding", "score")],
-        "motif_pvalue": [("tf_binding", "pvalue")],
-    },
-    "seed_network": {"source": [("prior_network", "source")], "target": [("prior_network", "target")]},
-    "multiscale_network": {
-        name: [("seed_network", origin)]
-        for name, origin in (
-            ("source", "source"), ("target", "target"), ("lag", "lag"), ("weight", "weight"),
-            ("magnitude", "magnitude"), ("weight_sd", "weight"),
-        )
-    },
-    "regfactors": {
-        "top_sources": [("multiscale_network", "source"), ("multiscale_network", "weight")],
-        "top_targets": [("multiscale_network", "target"), ("multiscale_network", "weight")],
-        "peak_lag": [("multiscale_network", "lag"), ("multiscale_network", "weight")],
-    },
-    "tf_activity": {
-        "cell": [("dataset", "cell")],
-        "source": [("multiscale_network", "source")],
-        "activity": [("multiscale_network", "weight")],
-    },
-    "regfactor_activity": {"cell": [("dataset", "cell")], "regfactor": [("regfactors", "regfactor")]},
-    "communication_scores": {
-        "sender": [("dataset", "cluster")],
-        "receiver": [("dataset", "cluster")],
-        "receptor_tf_association": [("tf_activity", "activity"), ("dataset", "pseudotime")],
-    },
-    "imported_networks": {"is_candidate": [("prior_network", "source"), ("prior_network", "target")]},
-    "baseline_networks": {name: [("prior_network", name)] for name in ("source", "target")},
-    "network_scores": {name: [("multiscale_network", "magnitude")] for name in ("auprc", "auprc_ratio", "epr")},
-    "leaderboard": {
-        name: [("network_scores", origin)]
-        for name, origin in (("mean_rank", "auprc_ratio"), ("auprc_ratio", "auprc_ratio"), ("epr", "epr"))
-    },
-}  # fmt: skip
 
-
-def table_metadata(asset: str, written: Sequence[Materialization]) -> dict[str, Any]:
+def table_metadata(record: Record, written: Sequence[Materialization]) -> dict[str, Any]:
     """Identifiers, row counts, column schema and column lineage of a write."""
     counts: dict[str, int] = {}
     for made in written:
@@ -78,32 +30,31 @@ def table_metadata(asset: str, written: Sequence[Materialization]) -> dict[str, 
         "materialization_id": dg.MetadataValue.text(", ".join(made.materialization_id for made in written))
     }
     if counts:
-        main = asset if asset in counts else next(iter(counts))
+        main = record.name if record.name in counts else next(iter(counts))
         metadata["dagster/row_count"] = counts[main]
         metadata |= {f"rows/{name}": n_rows for name, n_rows in counts.items()}
-    return metadata | _columns(asset)
+    return metadata | _columns(record)
 
 
-def definition_metadata(asset: str) -> dict[str, Any]:
+def definition_metadata(record: Record, url: str = METHOD) -> dict[str, Any]:
     """What an asset's page says before anything is made: the method, its tables and columns, and a query to try."""
-    found: dict[str, Any] = {"method": dg.MetadataValue.url(METHOD)}
-    if tables := tables_of(asset):
-        meanings = "\n".join(f"- `{table.name}`: {table.meaning}" for table in tables)
-        main = next((table.name for table in tables if table.name == asset), tables[0].name)
-        where = "" if asset in OVER_DATASETS else " WHERE dataset = '...'"
-        query = f'scmagnify sql "FROM {main}{where} LIMIT 10"'
-        found |= {**_columns(asset), "tables": dg.MetadataValue.md(meanings), "query": query}
+    found: dict[str, Any] = {"method": dg.MetadataValue.url(url)} if url else {}
+    if (main := record.main_table) is not None:
+        meanings = "\n".join(f"- `{table.name}`: {table.meaning}" for table in record.tables)
+        filters = "" if main.over_datasets else " WHERE dataset = '...'"
+        if record.family and "method" in main.schema.names:
+            filters += f" AND method = '{record.family}'"
+        query = f'scmagnify sql "FROM {main.name}{filters} LIMIT 10"'
+        found |= {**_columns(record), "tables": dg.MetadataValue.md(meanings), "query": query}
     return found
 
 
-def _columns(asset: str) -> dict[str, Any]:
-    tables = tables_of(asset)
-    if not tables:
+def _columns(record: Record) -> dict[str, Any]:
+    if (main := record.main_table) is None:
         return {}
-    main = next((table for table in tables if table.name == asset), tables[0])
     lineage = {
         name: [dg.TableColumnDep(asset_key=dg.AssetKey(origin), column_name=column) for origin, column in origins]
-        for name, origins in COLUMN_SOURCES.get(asset, {}).items()
+        for name, origins in record.column_sources.items()
     }
     return {
         "dagster/column_schema": _schema(main),

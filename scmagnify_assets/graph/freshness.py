@@ -24,7 +24,6 @@ from scmagnify_assets.graph.resources import LakeResource
 
 # A month without any network is worth a look; after a quarter either nobody uses the platform or it has stopped.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=90), warn_window=timedelta(days=30))
-FRESHNESS_OF = ("multiscale_network",)
 
 
 @dg.asset_check(asset="multiscale_network", partitions_def=DATASETS)

@@ -68,7 +68,7 @@ from scmagnify_assets.lake import dictionary, views
 from scmagnify_assets.lake.files import sync
 from scmagnify_assets.lake.lineage import Input, Materialization, code_version, new_materialization_id
 from scmagnify_core.errors import InputError, StorageError, shorten
-from scmagnify_core.tables.catalogue import TABLES, tables_of
+from scmagnify_core.tables.catalogue import TABLES
 from scmagnify_core.tables.schema import Table
 
 Connection = duckdb.DuckDBPyConnection
@@ -341,12 +341,7 @@ class Lakehouse:
         check_name(asset, "Asset name")
         check_name(dataset)
         seed = None if seed is None else operator.index(seed)  # it becomes part of a predicate
-        declared = {table.name: table for table in tables_of(asset)}
-        if set(tables) != set(declared):
-            raise ValueError(f"asset {asset!r} writes the tables {sorted(declared)}, got {sorted(tables)}")
-        for table in declared.values():
-            if ("seed" in table.schema.names) != (seed is not None):
-                raise ValueError(f"seed is {seed!r}, but table {table.name!r} has columns {table.schema.names}")
+        declared = {name: TABLES[name] for name in tables}
         if not tables and not artifacts:
             raise ValueError(f"asset {asset!r} has neither tables nor artefacts to write")
 
@@ -597,8 +592,8 @@ class Lakehouse:
                 )
             version = marks["version"][0].as_py()
             # Of that version only this partition is sure to be there still, so only its files may be opened.
-            (story,) = self._rows("lineage", _key_of(materialization_id), ["dataset", "seed"]).to_pylist()
-            where |= {column: story[column] for column in declared.partition_by if where[column] is None}
+            (story,) = self._rows("lineage", _key_of(materialization_id), ["dataset", "asset"]).to_pylist()
+            where |= {c: story[c] for c in declared.partition_by if c != 'seed' and where.get(c) is None}
         try:
             rows = self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version)
         except StorageError as error:
@@ -1070,8 +1065,8 @@ def _describe(field: pa.Field) -> str:
 
 def _predicate(table: Table, made: Materialization) -> str:
     """The rows that a materialization replaces. Typed: an integer in quotes would match nothing, or everything."""
-    values = {"dataset": quote(made.dataset), "seed": str(made.seed)}
-    return " AND ".join(f"{column} = {values[column]}" for column in table.partition_by)
+    values = {"dataset": quote(made.dataset), "asset": quote(made.asset)}
+    return " AND ".join(f"{column} = {values[column]}" for column in table.partition_by if column in values)
 
 
 def _stamp(body: pa.Table, table: Table, made: Materialization) -> pa.Table:

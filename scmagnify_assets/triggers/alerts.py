@@ -34,7 +34,6 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from scmagnify_assets.datasets.partitions import RANGE_START
 from scmagnify_assets.steps.failures import error_in_words
 
 WEBHOOK = "SCMAGNIFY_WEBHOOK_URL"
@@ -47,7 +46,7 @@ PAUSE_S = 1.0
 MAX_ERROR = 2000  # characters; a chat message, not a log
 
 WILL_RETRY = "dagster/will_retry"
-DATASET_TAGS = ("scmagnify/dataset", "dagster/partition/dataset", "dagster/partition", RANGE_START)
+DATASET_TAGS = ("scmagnify/dataset", "dagster/partition")
 
 
 @dataclass(frozen=True)

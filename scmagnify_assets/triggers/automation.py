@@ -4,8 +4,9 @@ The condition is Dagster's ``eager`` with these changes:
 
 - A dependency counts as updated only if its *data version* changed (see `io_manager`): a file that is touched but
   not changed, or a step that gives the same result again, starts nothing.
-- A data set uses the seeds 0 to ``seeds - 1`` of a fixed range. Seeds beyond are never asked for, and the network
-  does not wait for them (`IsWanted`).
+- A registration with other settings or files starts just those assets that read what has changed (`SettingsDiffer`).
+  What follows from them follows by its inputs.
+- A family runs for the data sets that name it, and nothing waits for one that does not run (`IsWanted`).
 - An asset waits until *everything* upstream has settled, not only what it reads itself (`UpstreamIsPending`): an
   activity is made from cells and network, and when the cells change, ``eager`` alone would make it at once from the
   old network and a second time from the new one.
@@ -16,15 +17,11 @@ The condition is Dagster's ``eager`` with these changes:
   room.
 
 What is made of all data sets together follows each of them, and waits for none (`condition_over_datasets`).
-
-`Automation` evaluates the conditions and asks for all seeds of a data set in *one* run, so that they train
-together. Dagster alone would start a run per seed, or a backfill, whose daemon looks only every 30 seconds.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -41,7 +38,6 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster_shared.record import replace
 
 from scmagnify_assets.datasets import registry
-from scmagnify_assets.datasets.partitions import DATASET_SEEDS, RANGE_END, RANGE_START, join_key, split_key
 from scmagnify_assets.home import Home
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_assets.steps.failures import DATASET_TAG, is_lost, is_worth_another
@@ -50,14 +46,17 @@ from scmagnify_core.errors import InputError
 NIGHTLY = "0 2 * * *"  # UTC; after the nightly look at the files (schedules)
 INTERVAL_SECONDS = 4  # Dagster's daemon looks every 5 s; asked for 5, it finds every other look a moment too early
 IDLE_SECONDS = 60  # so long an evaluation holds while nothing is known to have happened
-# What other runs wait for: training, aggregation, the leaderboard. They need not wait for the whole run that makes it:
-# the first of a data set goes on with the baselines, which training does not read.
-AWAITED = ("diffusion_operators", "seed_network", "network_scores")
 LOST_SECONDS = 900  # so long after a failed run it may be due again at any moment (`failures`)
 
 
+Outdated = Callable[[set[str]], set[str]]
+# Conditions are looked up by name in Dagster's records and hold no functions: what an asset needs of us lies here.
+_families: dict[dg.AssetKey, str | None] = {}
+_outdated: dict[dg.AssetKey, Outdated] = {}
+
+
 class IsWanted(SubsetAutomationCondition):
-    """True for registered data sets and, of their seeds, for those that their settings ask for."""
+    """True for registered data sets that run the family of the asset; for all of them where it has none."""
 
     @property
     def name(self) -> str:
@@ -66,44 +65,52 @@ class IsWanted(SubsetAutomationCondition):
 
     def compute_subset(self, context: AutomationContext) -> EntitySubset:
         """The candidates that are wanted."""
-        n_seeds = seeds_of_datasets()
         keys = context.candidate_subset.expensively_compute_partition_keys()
-        wanted = {key for key in keys if _is_wanted(key, n_seeds)}
-        return context.candidate_subset.compute_intersection_with_partition_keys(wanted)
+        wanted = wanted_data_sets(_families.get(context.key))
+        return context.candidate_subset.compute_intersection_with_partition_keys(set(keys) & wanted)
 
 
-def _is_wanted(key: str, n_seeds: Mapping[str, int]) -> bool:
-    dataset, _, seed = key.partition("|")  # names hold no "|" (lakehouse.check_name)
-    return int(seed or 0) < n_seeds.get(dataset, 0)
+_methods: tuple[object, dict[str, Collection[str]]] = (None, {})
 
 
-_seeds: tuple[object, dict[str, int]] = (None, {})
-
-
-def seeds_of_datasets() -> dict[str, int]:
-    """Number of seeds of every registered data set; read anew only when the table of data sets has a new version."""
-    global _seeds
+def wanted_data_sets(family: str | None) -> set[str]:
+    """Registered data sets that run a family; read anew only when the table of data sets has a new version."""
+    global _methods
     lake = Lakehouse(Home.find().lake)
     if not lake.root.exists():
-        return {}
+        return set()
     version = (lake.root, lake.version("datasets"))
-    if _seeds[0] != version:
-        _seeds = version, {name: _n_seeds(one) for name, one in registry.read_all(lake).items()}
-    return _seeds[1]
+    if _methods[0] != version:
+        _methods = version, {name: _methods_of(one) for name, one in registry.read_all(lake).items()}
+    return {name for name, methods in _methods[1].items() if family is None or family in methods}
 
 
-def _n_seeds(registration: registry.Registration) -> int:
+def _methods_of(registration: registry.Registration) -> Collection[str]:
     try:
-        return registration.spec().seeds
+        return registration.spec().methods
     except InputError:
-        return 1  # settings of another version of the product: the run will say so in words
+        return ()  # settings of another version of the product: the run will say so in words
+
+
+class SettingsDiffer(SubsetAutomationCondition):
+    """True for results of other settings or files than the data set is registered with now."""
+
+    @property
+    def name(self) -> str:
+        """What the UI shows."""
+        return "settings_differ"
+
+    def compute_subset(self, context: AutomationContext) -> EntitySubset:
+        """The candidates that are out of date."""
+        keys = set(context.candidate_subset.expensively_compute_partition_keys())
+        outdated = _outdated[context.key](keys) if keys else set()
+        return context.candidate_subset.compute_intersection_with_partition_keys(outdated)
 
 
 class UpstreamIsPending(SubsetAutomationCondition):
     """True for data sets for which something upstream is still to be made, or failed last time.
 
-    Upstream of an asset that is asked for in this very evaluation is settled: both go into one run, in order. Data sets
-    are looked at as a whole: one seed under way holds up what follows all of them.
+    Upstream of an asset that is asked for in this very evaluation is settled: both go into one run, in order.
     """
 
     @property
@@ -124,8 +131,7 @@ class UpstreamIsPending(SubsetAutomationCondition):
             busy = set().union(*(unsettled.get(key, set()) | requested.get(key, set()) for key in above))
             waiting |= busy - now if is_same_run else busy
         keys = context.candidate_subset.expensively_compute_partition_keys()
-        held = {key for key in keys if _dataset_of(key) in waiting}
-        return context.candidate_subset.compute_intersection_with_partition_keys(held)
+        return context.candidate_subset.compute_intersection_with_partition_keys(set(keys) & waiting)
 
 
 class RunWasLost(SubsetAutomationCondition):
@@ -146,10 +152,9 @@ class RunWasLost(SubsetAutomationCondition):
             record = None if planned is None else instance.get_run_record_by_id(planned.run_id)
             if record is None or not is_lost(record, now):
                 continue
-            dataset = _dataset_of(key)
-            if dataset not in is_due:
-                is_due[dataset] = is_worth_another(instance, IMPLICIT_ASSET_JOB_NAME, dataset, now)
-            if is_due[dataset]:
+            if key not in is_due:
+                is_due[key] = is_worth_another(instance, IMPLICIT_ASSET_JOB_NAME, key, now)
+            if is_due[key]:
                 lost.add(key)
         return context.candidate_subset.compute_intersection_with_partition_keys(lost)
 
@@ -183,44 +188,43 @@ async def _unsettled(view: AssetGraphView, graph: BaseAssetGraph) -> dict[dg.Ass
     """Data sets of which an asset is being made, or was not made at the last attempt."""
     if view not in _states:
         found = {}
-        n_seeds = seeds_of_datasets()
         for key in graph.materializable_asset_keys:
             whole = view.get_full_subset(key=key)
             if not whole.is_partitioned:  # over all data sets: nothing is made from it
                 continue
             busy = await view.compute_run_in_progress_subset(key=key, from_subset=whole)
             failed = await view.compute_execution_failed_subset(key=key, from_subset=whole)
-            # A seed that failed and that the settings no longer ask for holds up nothing.
-            wanted = {one for one in failed.expensively_compute_partition_keys() if _is_wanted(one, n_seeds)}
-            found[key] = _datasets(busy) | {_dataset_of(one) for one in wanted}
+            # A family that failed and that the settings no longer ask for holds up nothing.
+            found[key] = _datasets(busy) | (_datasets(failed) & wanted_data_sets(_families.get(key)))
         _states[view] = found
     return _states[view]
 
 
 def _datasets(subset: EntitySubset) -> set[str]:
-    return (
-        {_dataset_of(key) for key in subset.expensively_compute_partition_keys()} if subset.is_partitioned else set()
-    )
+    return set(subset.expensively_compute_partition_keys()) if subset.is_partitioned else set()
 
 
-def _dataset_of(key: str) -> str:
-    return key.partition("|")[0]
+def condition(asset: str, family: str | None, outdated: Outdated) -> dg.AutomationCondition:
+    """The condition of an asset (module docstring).
 
-
-def condition() -> dg.AutomationCondition:
-    """The condition of every asset (module docstring)."""
+    ``outdated`` says which of some data sets have a result of other settings than they are registered with.
+    """
+    _families[dg.AssetKey(asset)], _outdated[dg.AssetKey(asset)] = family, outdated
     ac = dg.AutomationCondition
+    registered = ac.asset_matches(registry.ASSET, ac.data_version_changed())
+    differs = (registered & SettingsDiffer()).with_label("settings_changed")
     missing = ac.any_deps_match(ac.missing() & IsWanted() & ~ac.will_be_requested()).with_label("any_deps_missing")
     again = (ac.cron_tick_passed(NIGHTLY) & (ac.missing() | ac.execution_failed())).with_label("nightly_refresh")
     lost = (ac.execution_failed() & RunWasLost()).with_label("run_was_lost")
     # Replaced by name: replacing by object corrupts the tree in Dagster 1.13.27.
     eager = (
         ac.eager()
+        .ignore(dg.AssetSelection.assets(registry.ASSET))
         .replace("newly_updated", ac.data_version_changed())
         .replace("executed_with_root_target", MadeInOneRun())
         .replace("any_deps_missing", missing)
         .replace("any_deps_in_progress", UpstreamIsPending())
-        .replace("newly_missing", ac.newly_missing() | again | lost)
+        .replace("newly_missing", ac.newly_missing() | again | lost | differs)
     )
     return (eager & IsWanted()).with_label("when_inputs_change")
 
@@ -234,7 +238,7 @@ def condition_over_datasets() -> dg.AutomationCondition:
 
 
 class Automation(dg.AutomationConditionSensorDefinition):
-    """Evaluates the conditions of all assets when something has happened; the seeds of a data set become one run.
+    """Evaluates the conditions of all assets when something has happened, and tags each run with its data set.
 
     An evaluation takes seconds of a core, so that every few seconds it would keep one busy on a platform that idles.
     """
@@ -243,22 +247,25 @@ class Automation(dg.AutomationConditionSensorDefinition):
     _evaluated_at = 0.0
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> SensorExecutionData:
-        """One evaluation, with the run requests of single seeds joined and each tagged with its data set."""
-        seen = _what_happened(context.instance)
+        """One evaluation, with each run request tagged with its data set."""
+        seen = _what_happened(context.instance, _awaited)
         # The daemon hands back the cursor that it kept: another one, and what was asked for last has been lost.
         is_same = self._last == (context.cursor, seen)
         if is_same and time.monotonic() < self._evaluated_at + IDLE_SECONDS:
             return SensorExecutionData(skip_message="Nothing has happened.", cursor=context.cursor)
         data = super().evaluate_tick(context)
         self._last, self._evaluated_at = (data.cursor, seen), time.monotonic()
-        return replace(data, run_requests=[_tagged(one) for one in join_seeds(data.run_requests or [])])
+        return replace(data, run_requests=[_tagged(one) for one in data.run_requests or ()])
 
     def with_attributes(self, **changes: Any) -> "Automation":
         """Keep this class where Dagster copies its sensors."""
-        return automation_sensor()
+        return automation_sensor(_awaited)
 
 
-def _what_happened(instance: dg.DagsterInstance) -> object:
+_awaited: Sequence[str] = ()
+
+
+def _what_happened(instance: dg.DagsterInstance, awaited: Sequence[str]) -> object:
     """Something that differs after a registration, after a run began or ended, or an awaited asset was made.
 
     While a failed run may be due again, no two answers are equal. Anything else, such as a result that somebody wiped,
@@ -270,7 +277,7 @@ def _what_happened(instance: dg.DagsterInstance) -> object:
         return object()
     made = [
         record.storage_id
-        for name in (registry.ASSET, *AWAITED)
+        for name in (registry.ASSET, *awaited)
         for record in instance.fetch_materializations(dg.AssetKey(name), limit=1).records
     ]
     runs = instance.get_run_records(limit=1, order_by="update_timestamp")
@@ -278,47 +285,19 @@ def _what_happened(instance: dg.DagsterInstance) -> object:
 
 
 def _tagged(request: dg.RunRequest) -> dg.RunRequest:
-    key = request.partition_key or request.tags.get(RANGE_START)
-    if key is None:  # over all data sets
+    if (dataset := request.partition_key) is None:  # over all data sets
         return request
-    dataset = _dataset_of(key)
     return request.with_replaced_attrs(tags={**request.tags, DATASET_TAG: dataset})
 
 
-def join_seeds(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
-    """Requests for consecutive seeds of one data set and the same assets as one request over their range."""
-    joined: list[dg.RunRequest] = []
-    by_dataset: dict[tuple[str, tuple[str, ...]], dict[int, dg.RunRequest]] = {}
-    for request in requests:
-        key = request.partition_key
-        parts = None if key is None or "|" not in key else split_key(DATASET_SEEDS.get_partition_key_from_str(key))
-        if parts is None or parts[1] is None:
-            joined.append(request)
-            continue
-        assets = tuple(sorted(one.to_user_string() for one in request.asset_selection or ()))
-        by_dataset.setdefault((parts[0], assets), {})[parts[1]] = request
-    for (dataset, _), seeds in by_dataset.items():
-        for run in _consecutive(seeds):
-            request = seeds[run[0]]
-            if len(run) > 1:
-                tags = {k: v for k, v in request.tags.items() if not k.startswith("dagster/partition")}
-                ends = {RANGE_START: join_key(dataset, run[0]), RANGE_END: join_key(dataset, run[-1])}
-                request = request.with_replaced_attrs(partition_key=None, tags=tags | ends)
-            joined.append(request)
-    return joined
-
-
-def _consecutive(numbers: Iterable[int]) -> list[list[int]]:
-    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
-    return [[number for _, number in run] for _, run in runs]
-
-
-def automation_sensor() -> Automation:
-    """The sensor that asks for runs, on from the start."""
+def automation_sensor(awaited: Sequence[str]) -> Automation:
+    """The sensor that asks for runs, on from the start; ``awaited`` are assets for which other runs wait."""
+    global _awaited
+    _awaited = awaited
     return Automation(
         name="automation",
         target=dg.AssetSelection.all(),
-        description="Asks for every asset whose inputs changed, all seeds of a data set in one run.",
+        description="Asks for every asset whose inputs or settings changed.",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=INTERVAL_SECONDS,
         emit_backfills=False,

@@ -11,9 +11,8 @@ unit that a claim about methods is made for.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +21,15 @@ from jaxtyping import Float
 from scipy import special
 
 from scmagnify_core.candidates import PriorNetwork
-from scmagnify_core.data.dataset import Dataset
-from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.evaluation.scores import score_network
 from scmagnify_core.memory import PeakMemory
-from scmagnify_core.methods.grn.baselines import BASELINES, work_of
-from scmagnify_core.methods.grn.controls import (
-    correlation_network,
-    prior_network,
-    random_network,
-    shuffled_prior_network,
-)
+from scmagnify_core.methods.families import FAMILIES
+from scmagnify_core.methods.family import Input, Inputs
+from scmagnify_core.network.network import Network
 from scmagnify_core.prior.base_network import read_table, rename_columns
 from scmagnify_core.tables.catalogue import TABLES
+from scmagnify_core.tables.network import NETWORKS
 
 QUESTIONS: tuple[Mapping[str, str], ...] = (
     {"prior_edges": "kept"},
@@ -47,8 +41,6 @@ QUESTIONS: tuple[Mapping[str, str], ...] = (
 SHUFFLED = "shuffled_prior"
 EFFORT = ("runtime_s", "peak_memory_mib")
 MOST_WORK = 2e12  # multiplications, some minutes: a baseline that takes more is left out
-
-Ranker = Callable[[], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -70,48 +62,51 @@ def read_truth(path: Path) -> pd.DataFrame:
     return rename_columns(read_table(path), ("source", "target"), f"'{path.name}'")
 
 
-def rank_baselines(
-    dataset: Dataset, prior: PriorNetwork, operators: DiffusionOperators | None = None
-) -> Iterator[Ranking | str]:
+def rank_baselines(inputs: Inputs) -> Iterator[Ranking | str]:
     """Each baseline and each control; in place of one that is left out, a sentence that says why.
 
-    Without ``operators`` there are no lags, hence no baselines on them.
+    Without operators there are no lags, and so no baselines on them.
     """
-    candidates = prior.to_table()
-    correlate = partial(correlation_network, dataset.rna.X, list(dataset.genes), candidates)
-    rankers: dict[str, Ranker] = {
-        "correlation": correlate,
-        "spearman": partial(correlate, method="spearman"),
-        "prior": partial(prior_network, candidates),
-        SHUFFLED: partial(shuffled_prior_network, candidates),
-        "random": partial(random_network, candidates),
-    }
-    work: dict[str, float] = {}
-    if operators is not None:
-        work = work_of(len(operators.lagged), operators.lagged.shape[1], prior)
-        is_possible = min(work.values()) <= MOST_WORK  # else the dense expression of all targets may not fit
-        inputs = operators.lagged, dataset.expression(prior.targets if is_possible else ()), prior
-        rankers = {name: partial(method, *inputs) for name, method in BASELINES.items()} | rankers
-    for name, rank in rankers.items():
-        if work.get(name, 0) > MOST_WORK:
-            yield f"{name} was left out: it would take some {work[name]:.0e} multiplications, more than {MOST_WORK:.0e}"
+    size = inputs.size
+    for family in FAMILIES.values():
+        if family.role == "method" or (Input.LAGS in family.reads and inputs.operators is None):
+            continue
+        config = family.config()
+        if (work := family.work(size, config)) > MOST_WORK:
+            yield f"{family.name} was left out: it takes some {work:.0e} multiplications, more than {MOST_WORK:.0e}"
             continue
         start = time.perf_counter()
         try:
             with PeakMemory() as peak:
-                ranked = rank()
+                network = family.read(family.fit(inputs, config, [0], _quiet)[0], inputs)
         except InputError as error:
-            yield f"{name} was left out: {error}"
+            yield f"{family.name} was left out: {error}"
             continue
-        yield Ranking(name, ranked, time.perf_counter() - start, peak.mib)
+        assert isinstance(network, Network)
+        yield Ranking(family.name, edges_of(network), time.perf_counter() - start, peak.mib)
+
+
+def _quiet(done: int, total: int, detail: str) -> None:
+    """Progress that nobody watches."""
+
+
+def edges_of(network: Network) -> pd.DataFrame:
+    """``source, target, score, signed_score, lag`` of a network; the lag is NaN where the method has none."""
+    has_lag = network.n_lags > 1 or network.lag is not None
+    return network.edge_names().assign(
+        score=network.score(),
+        signed_score=network.signed_score(),
+        lag=network.estimated_lag() if has_lag else np.nan,
+    )
 
 
 def to_table(rankings: Iterable[Ranking]) -> pd.DataFrame:
-    """Rankings as the body of the ``baseline_networks`` table; edges of equal score share a rank."""
-    columns = [column.name for column in TABLES["baseline_networks"].body]
+    """Rankings as the body of the ``networks`` table; edges of equal score share a rank."""
+    columns = [column.name for column in NETWORKS.body]
     frames = [
         one.edges.assign(
             method=one.method,
+            context="all",
             rank=one.edges["score"].rank(method="min", ascending=False),
             **{name: getattr(one, name) for name in EFFORT},
         )
@@ -123,7 +118,7 @@ def to_table(rankings: Iterable[Ranking]) -> pd.DataFrame:
 
 
 def from_table(table: pd.DataFrame) -> list[Ranking]:
-    """Rankings from the body of the ``baseline_networks`` table, by method."""
+    """Rankings from the body of the ``networks`` table, by method."""
     return [
         Ranking(
             str(method),

@@ -1,7 +1,4 @@
-"""Network inference, one family per file or folder; families never import each other."""
+"""Families of methods: what a family is (``family``), the list of them (``families``), and a module or folder for each.
 
-# Every name under which this product ranks edges itself: a network made elsewhere must have another.
-NAMES = (
-    "scmagnify", "group_lasso", "boosted_trees", "ridge", "lagged_correlation", "correlation", "spearman", "prior",
-    "shuffled_prior", "random",
-)  # fmt: skip
+``grn`` infers networks. Families never import each other; what they share is in ``packing`` and `numerics`.
+"""

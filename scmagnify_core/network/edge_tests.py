@@ -24,6 +24,7 @@ MacKinnon and White (1985), J. Econometrics 29, 305-325 (the covariance, HC3). E
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,10 @@ from jaxtyping import Float
 from scipy import special
 
 from scmagnify_core.candidates import PriorNetwork
+from scmagnify_core.data.dataset import Dataset
+from scmagnify_core.diffusion import DiffusionOperators, standardize
+from scmagnify_core.memory import check_fits, memory_in_use, resolve_budget
+from scmagnify_core.network.network import MultiscaleNetwork
 from scmagnify_core.numerics.statistics import adjust_pvalues
 from scmagnify_core.numerics.surrogates import UNLABELLED
 
@@ -130,3 +135,32 @@ def _spectrum(
         return np.concatenate(parts) if parts else np.empty((0, values.shape[1]))
 
     return transform
+
+
+def with_tests(
+    value: MultiscaleNetwork,
+    dataset: Dataset,
+    prior: PriorNetwork,
+    operators: DiffusionOperators | None,
+    memory_budget: int | None = None,
+) -> MultiscaleNetwork:
+    """The network with ``pvalue`` and ``padj`` of its edges; they are unknown without lagged expression.
+
+    Raises
+    ------
+    InputError
+        The tests do not fit into memory.
+    """
+    if operators is None:
+        return replace(value, edges=value.edges.assign(pvalue=np.nan, padj=np.nan))
+    n_cells, n_lags, n_sources = operators.lagged.shape
+    n_targets = len(prior.targets)
+    needed = memory_in_use() + 8 * n_cells * n_targets + testing_bytes(n_cells, n_sources)
+    needed += 16 * n_lags * n_sources * n_targets
+    check_fits(
+        f"p-values of {prior.n_edges:,} candidate edges", needed, resolve_budget(memory_budget),
+        "Take fewer TFs or targets (a stricter prior)",
+    )  # fmt: skip
+    targets = standardize(dataset.expression(prior.targets))
+    pvalue = edge_pvalues(operators.lagged, targets, dataset.pseudotime, dataset.labels("lineage"), prior)
+    return replace(value, edges=with_pvalues(value.edges, prior, pvalue))

@@ -59,7 +59,12 @@ class Network:
 
     ``weight`` is the signed median coefficient over cells, ``magnitude`` the median absolute coefficient
     (never negative) and ``cv`` the coefficient of variation over cells (NaN where the mean is zero).
-    Index ``k`` of the lag axis is lag ``k + 1``.
+    Index ``k`` of the lag axis is lag ``k + 1``. A method without lags has one, K = 1.
+
+    The other arrays are None where a method does not say so much. ``dense`` are the coefficients of a dense model, of
+    which a share orders the candidates that a sparse model leaves out. ``strength`` is the score where that is not the
+    absolute total weight, ``lag`` the estimated lag where that does not follow from the weights, ``probability`` that
+    of the edge, and ``posterior_sd`` the standard deviation of its total weight.
     """
 
     sources: tuple[str, ...]
@@ -69,6 +74,11 @@ class Network:
     weight: Float[np.ndarray, "lag edge"]
     magnitude: Float[np.ndarray, "lag edge"]
     cv: Float[np.ndarray, "lag edge"]
+    dense: Float[np.ndarray, "lag edge"] | None = None
+    strength: Float[np.ndarray, " edge"] | None = None
+    lag: Float[np.ndarray, " edge"] | None = None
+    probability: Float[np.ndarray, " edge"] | None = None
+    posterior_sd: Float[np.ndarray, " edge"] | None = None
 
     @property
     def n_lags(self) -> int:
@@ -148,7 +158,7 @@ class Network:
 
     def filtered(self, max_cv: float | None) -> "Network":
         """Coefficients whose coefficient of variation is not below ``max_cv`` set to 0; None keeps all."""
-        if max_cv is None:
+        if max_cv is None or np.isnan(self.cv).all():  # a method whose coefficients are the same in all cells
             return self
         with np.errstate(invalid="ignore"):
             keep = self.cv < max_cv
@@ -156,6 +166,8 @@ class Network:
 
     def score(self, kind: Literal["total", "peak"] = "total") -> Float[np.ndarray, " edge"]:
         """Strength of each edge: its absolute total weight, or the largest magnitude over lags."""
+        if self.strength is not None:
+            return self.strength
         return np.abs(self.weight.sum(axis=0)) if kind == "total" else self.magnitude.max(axis=0)
 
     def signed_score(self, kind: Literal["total", "peak"] = "total") -> Float[np.ndarray, " edge"]:
@@ -166,7 +178,9 @@ class Network:
         return np.take_along_axis(self.weight, peak[None], axis=0)[0]
 
     def estimated_lag(self, weights: Literal["absolute", "signed"] = "absolute") -> Float[np.ndarray, " edge"]:
-        """Mean lag of each edge in steps, weighted by coefficients; 0 for an edge without any."""
+        """Mean lag of each edge, weighted by coefficients; 0 for an edge without any."""
+        if self.lag is not None:
+            return self.lag
         lags = np.arange(1, self.n_lags + 1, dtype=np.float64)
         total = np.abs(self.weight).sum(axis=0, dtype=np.float64)
         moment = lags @ (np.abs(self.weight) if weights == "absolute" else self.weight).astype(np.float64)
@@ -191,21 +205,30 @@ class MultiscaleNetwork:
         table = self.network.to_table().drop(columns="cv")
         return table.assign(weight_sd=self.weight_sd.reshape(-1))
 
+    def ranked_table(self, method: str) -> pd.DataFrame:
+        """Body of the ``networks`` table under the name of a method.
 
-def aggregate_seeds(
-    networks: dict[int, Network],
-    config: NetworkConfig | None = None,
-    dense: Float[np.ndarray, "lag edge"] | None = None,
-) -> MultiscaleNetwork:
+        The lag is null for a method without lags, ``probability`` and ``weight_sd`` for one that does not know them.
+        """
+        own, edges = self.network, self.edges
+        has_lag = own.n_lags > 1 or own.lag is not None
+        return edges[["source", "target", "score", "signed_score", "stability", "n_seeds", "rank"]].assign(
+            method=method,
+            context="all",
+            lag=edges["lag"] if has_lag else np.nan,
+            probability=np.nan if own.probability is None else own.probability,
+            weight_sd=np.nan if own.posterior_sd is None else own.posterior_sd,
+        )
+
+
+def aggregate_seeds(networks: dict[int, Network], config: NetworkConfig | None = None) -> MultiscaleNetwork:
     """Combine the networks of several seeds: medians, spread, and how far the seeds agree.
 
     Parameters
     ----------
     networks
-        One network per seed, all over the same candidate edges.
-    dense
-        Coefficients of each edge in a dense model (:func:`scmagnify_core.numerics.ridge.ridge_path`), of which
-        ``dense_share`` is added to what scores and estimated lags are made of; weights stay as they are.
+        One network per seed, all over the same candidate edges. Of a network with ``dense`` coefficients,
+        ``dense_share`` of them is added to what scores and estimated lags are made of; weights stay as they are.
 
     Returns
     -------
@@ -245,14 +268,18 @@ def aggregate_seeds(
         weight=np.median(weights, axis=0),
         magnitude=np.median(np.stack([network.magnitude for network in filtered]), axis=0),
         cv=cv,
+        strength=_mean_of([network.strength for network in filtered]),
+        lag=_mean_of([network.lag for network in filtered]),
+        probability=_mean_of([network.probability for network in filtered]),
+        posterior_sd=_pooled_sd(filtered),
     )
-    rated = [_with_support(network, config, dense) for network in filtered]
+    rated = [_with_support(network, config) for network in filtered]
     scores = np.stack([network.score(config.score) for network in rated])
     signs = np.sign(np.stack([network.signed_score(config.score) for network in rated]))
     tops = np.stack([top_edges(score, config.top_fraction) for score in scores])
 
     edges = median.edge_names()
-    supported = _with_support(median, config, dense)
+    supported = _with_support(median, config)
     edges["score"] = supported.score(config.score)
     edges["signed_score"] = supported.signed_score(config.score)
     edges["lag"] = supported.estimated_lag(config.lag_weights)
@@ -277,12 +304,27 @@ def aggregate_seeds(
     return MultiscaleNetwork(median, weights.std(axis=0), edges, agreement)
 
 
-def _with_support(network: Network, config: NetworkConfig, dense: Float[np.ndarray, "lag edge"] | None) -> Network:
-    """The network with a share of a dense model's coefficients added to its weights."""
-    if dense is None or config.dense_share == 0 or config.score == "peak":
+def _with_support(network: Network, config: NetworkConfig) -> Network:
+    """The network with a share of the dense model's coefficients, where it has one, added to its weights."""
+    if network.dense is None or config.dense_share == 0 or config.score == "peak":
         return network
-    weight = network.weight + np.float32(config.dense_share) * dense
+    weight = network.weight + np.float32(config.dense_share) * network.dense
     return replace(network, weight=weight, magnitude=np.abs(weight))
+
+
+def _mean_of(values: Sequence[Float[np.ndarray, " edge"] | None]) -> Float[np.ndarray, " edge"] | None:
+    known = [one for one in values if one is not None]
+    return np.mean(known, axis=0) if known else None
+
+
+def _pooled_sd(networks: Sequence[Network]) -> Float[np.ndarray, " edge"] | None:
+    """Standard deviation of the mixture of the seeds' posteriors: the spread within seeds and between them."""
+    known = [one for one in networks if one.posterior_sd is not None]
+    if not known:
+        return None
+    within = np.mean([np.square(np.asarray(one.posterior_sd)) for one in known], axis=0)
+    between = np.var([one.signed_score() for one in known], axis=0)
+    return np.sqrt(within + between)
 
 
 def top_edges(score: Float[np.ndarray, " edge"], fraction: float) -> np.ndarray:

@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scmagnify_core.methods.families import FAMILIES, MAIN
 from scmagnify_core.plots.style import COLORS, fit, label, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# From the network to what knows least. Baselines are shades of one colour, controls of another.
-METHODS = {
-    "scmagnify": COLORS[1],
-    "group_lasso": COLORS[0], "boosted_trees": "#4C9CD0", "ridge": "#8FC3E8", "lagged_correlation": "#C6E0F4",
-    "correlation": "#3D3D3D", "spearman": "#6E6E6E", "prior": "#9A9A9A", "shuffled_prior": "#BDBDBD",
-    "random": "#DADADA",
-}  # fmt: skip
+# From the methods to what knows least.
+METHODS = {name: family.colour for name, family in FAMILIES.items()}
 # Networks made elsewhere, in the order of their names, beside that and beside each other.
 IMPORTED = (COLORS[2], COLORS[3], COLORS[4], "#8C6BB1")
 ASKED = {"only": "Order of the candidates", "kept": "Whole truth"}
@@ -57,7 +53,7 @@ def _colors(methods: Iterable[str]) -> dict[str, str]:
     """Colour of each method in the order of the legend: the network, those made elsewhere, baselines, controls."""
     imported = sorted(set(methods) - set(METHODS))
     others = {name: IMPORTED[number % len(IMPORTED)] for number, name in enumerate(imported)}
-    return {"scmagnify": METHODS["scmagnify"], **others, **METHODS}
+    return {MAIN: METHODS[MAIN], **others, **METHODS}
 
 
 def plot_leaderboard(board: pd.DataFrame, scores: pd.DataFrame) -> "Figure":

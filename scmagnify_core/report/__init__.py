@@ -12,7 +12,7 @@
 ``page.html.j2``, ``page.css`` and ``page.js`` are the template.
 """
 
-from scmagnify_core.report.inputs import Origin, ReportInput
+from scmagnify_core.report.inputs import MethodResult, Origin, ReportInput
 from scmagnify_core.report.page import render_report
 
-__all__ = ["Origin", "ReportInput", "render_report"]
+__all__ = ["MethodResult", "Origin", "ReportInput", "render_report"]

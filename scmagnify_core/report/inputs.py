@@ -30,12 +30,24 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class MethodResult:
+    """A method that ran on the data set, and what it found, in words."""
+
+    name: str
+    title: str
+    kind: str
+    found: str
+    reference: str
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """Bodies of the tables of one data set, and where they came from.
 
     A table that a data set does not have (communication without ligand-receptor pairs, say) is an empty frame, and its
-    section says so. Of activities only cell, name and activity are looked at. ``histories`` is ``training_history`` by
-    seed; ``origins`` are in the order of the graph.
+    section says so. ``method`` is the one whose network is shown, None where no method infers one. Of activities only
+    cell, name and activity are looked at. ``histories`` is the history of each seed of
+    that method; ``origins`` are in the order of the graph.
     """
 
     name: str
@@ -54,4 +66,6 @@ class ReportInput:
     receptor_tf: pd.DataFrame
     communication_scores: pd.DataFrame
     network_scores: pd.DataFrame
+    method: str | None = "scmagnify"
+    results: tuple[MethodResult, ...] = ()
     origins: tuple[Origin, ...] = field(default=())

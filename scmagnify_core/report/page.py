@@ -80,13 +80,16 @@ def _content(given: ReportInput) -> dict[str, Any]:
     embedding = embedding_data(given.cells, given.tf_activity, given.regfactor_activity, given.edges)
     shown = [one for one in given.origins if one.is_shown]
     edges_of = next((one.materialization_id for one in shown if one.asset == "multiscale_network"), None)
-    rows, scores = list(_edge_rows(given)), summary.score_rows(given.network_scores)
+    rows, scores = list(_edge_rows(given)), summary.score_rows(given.network_scores, given.method)
     filled = [place for place in range(len(SCORE_COLUMNS)) if any(row.numbers[place] for row in scores)]
     return {
         "name": given.name,
         "made_at": max((one.made_at for one in given.origins), default=None),
         "facts": summary.facts(given),
         "sentences": summary.sentences(given),
+        "results": given.results,
+        "has_network": given.method is not None,
+        "method": given.method,
         "draws": draws,
         "network": network,
         "chips": [str(one) for one in summary.strongest_sources(given.edges, N_CHIPS)["source"]],
@@ -108,7 +111,7 @@ def _content(given: ReportInput) -> dict[str, Any]:
         "has_cascades": len(given.communication_scores) > 0,
         "has_agreement": len(given.seed_agreement) > 0,
         "has_scores": len(given.network_scores) > 0,
-        "verdicts": summary.verdicts(given.network_scores),
+        "verdicts": summary.verdicts(given.network_scores, given.method),
         "scores": [replace(row, numbers=[row.numbers[place] for place in filled]) for row in scores],
         "score_names": [SCORE_COLUMNS[place] for place in filled],
         "preset": provenance.preset_of(given.origins),

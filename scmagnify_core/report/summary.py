@@ -10,23 +10,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scmagnify_core.methods.families import FAMILIES, MAIN
 from scmagnify_core.report.inputs import ReportInput
 
 MAX_FDR = 0.05
 N_SOURCES = 6
-BASELINES: Mapping[str, str] = {
-    "boosted_trees": "boosted trees on the same lags",
-    "group_lasso": "a group lasso on the same lags",
-    "ridge": "ridge regression on the same lags",
-    "lagged_correlation": "lagged correlation",
-    "correlation": "correlation",
-    "spearman": "rank correlation",
-}
-CONTROLS: Mapping[str, str] = {
-    "prior": "the prior's own weights",
-    "shuffled_prior": "a prior shuffled at the same degrees",
-    "random": "a random order",
-}
+BASELINES: Mapping[str, str] = {name: one.title for name, one in FAMILIES.items() if one.role == "baseline"}
+CONTROLS: Mapping[str, str] = {name: one.title for name, one in FAMILIES.items() if one.role == "control"}
 ASKED: Mapping[str, str] = {"only": "order of the candidates", "kept": "whole truth"}
 WELL, IN_PART = 2 / 3, 1 / 3  # Jaccard index: 4 in 5 and half of each top list are shared
 
@@ -43,13 +33,18 @@ class Fact:
 def facts(given: ReportInput) -> list[Fact]:
     """The figures on top of the page."""
     edges, prior = given.edges, given.prior_network
+    groups = given.cells["cluster"].nunique()
+    of_data = [
+        Fact("cells", f"{len(given.cells):,}", f"{groups} groups" if groups else ""),
+        Fact("genes", f"{len(given.genes):,}", f"{int(given.genes['is_eligible'].sum()):,} may enter the model"),
+    ]
+    if given.method is None:
+        return of_data
     n_sources, n_targets = prior["source"].nunique(), prior["target"].nunique()
     n_selected = int(edges["is_selected"].astype(bool).sum())
     n_below = int((edges["padj"] <= MAX_FDR).sum())
-    groups = given.cells["cluster"].nunique()
     found = [
-        Fact("cells", f"{len(given.cells):,}", f"{groups} groups" if groups else ""),
-        Fact("genes", f"{len(given.genes):,}", f"{int(given.genes['is_eligible'].sum()):,} may enter the model"),
+        *of_data,
         Fact("TFs × targets", f"{n_sources:,} × {n_targets:,}", "with any candidate edge"),
         Fact("candidate edges", f"{len(prior):,}", f"{len(prior) / max(1, n_sources * n_targets):.1%} of all pairs"),
         Fact("selected edges", f"{n_selected:,}", "the top of the ranking"),
@@ -58,7 +53,7 @@ def facts(given: ReportInput) -> list[Fact]:
     ]
     if (jaccard := _mean(given.seed_agreement, "jaccard")) is not None:
         found.append(Fact("agreement of seeds", f"{jaccard:.2f}", "Jaccard index of top edges; 1 is all"))
-    own = _own(given.network_scores)
+    own = _own(given.network_scores, given.method)
     if len(own):
         low, high = own["auprc_ratio"].min(), own["auprc_ratio"].max()
         truths = str(own["truth"].iloc[0]) if len(own) == 1 else f"{len(own)} ground truths"
@@ -69,12 +64,14 @@ def facts(given: ReportInput) -> list[Fact]:
 
 def sentences(given: ReportInput) -> list[str]:
     """The results in words, a paragraph each."""
+    if given.method is None:
+        return [f"The expression of {len(given.genes):,} genes was measured in {len(given.cells):,} cells."]
     return [
         _about_data(given),
         _about_network(given.edges, given.prior_network),
         _about_sources(given.edges),
         _about_seeds(given),
-        *_about_truths(given.network_scores),
+        *_about_truths(given.network_scores, given.method),
     ]
 
 
@@ -85,14 +82,14 @@ def strongest_sources(edges: pd.DataFrame, n_top: int = N_SOURCES) -> pd.DataFra
     return found.sort_values(["score", "source"], ascending=[False, True], kind="stable").head(n_top)
 
 
-def verdicts(scores: pd.DataFrame) -> list[str]:
+def verdicts(scores: pd.DataFrame, method: str | None = MAIN) -> list[str]:
     """What each ground truth says of the network beside its best baseline; intervals are over TFs."""
     said = []
     for truth, rows in _canonical(scores, "only").groupby("truth", sort=True):
         of = rows.set_index("method")
-        if "scmagnify" not in of.index:
+        if method not in of.index:
             continue
-        own = of[of.index == "scmagnify"].iloc[0]
+        own = of[of.index == method].iloc[0]
         text = (
             f"Against the ground truth “{truth}” ({int(own['n_true']):,} true edges among {int(own['n_universe']):,} "
             f"candidates) the AUPRC of the network is {_ratio(own)} times that of a random order"
@@ -116,7 +113,7 @@ class ScoreRow:
     numbers: Sequence[str]
 
 
-def score_rows(scores: pd.DataFrame) -> list[ScoreRow]:
+def score_rows(scores: pd.DataFrame, interpreted: str | None = MAIN) -> list[ScoreRow]:
     """Each method under each question, best first; ``numbers`` in the order of the page's columns."""
     if scores.empty:
         return []
@@ -125,7 +122,8 @@ def score_rows(scores: pd.DataFrame) -> list[ScoreRow]:
     found = []
     for row in rows.to_dict("records"):
         method = str(row["method"])
-        kind = "this network" if method == "scmagnify" else "control" if method in CONTROLS else "baseline"
+        role = FAMILIES[method].role if method in FAMILIES else "made elsewhere"
+        kind = "this network" if method == interpreted else role
         interval = _plain(row["auprc_ratio_low"], row["auprc_ratio_high"])
         others = (_plain(row[column]) for column in ("epr", "sign_accuracy", "lag_spearman", "runtime_s"))
         numbers = (_plain(row["auprc_ratio"]), interval, *others, _plain(row["peak_memory_mib"], digits=0))
@@ -138,12 +136,12 @@ def _plain(*values: float, digits: int = 2) -> str:
     return "" if pd.isna(values[0]) else " to ".join(f"{value:,.{digits}f}" for value in values)
 
 
-def _about_truths(scores: pd.DataFrame) -> list[str]:
+def _about_truths(scores: pd.DataFrame, method: str) -> list[str]:
     """The verdict of the ground truth; of several what they have in common, as each has its verdict further down."""
-    said = verdicts(scores)
+    said = verdicts(scores, method)
     if len(said) < 2:
         return said
-    own, rivals = _own(scores), _canonical(scores, "only")
+    own, rivals = _own(scores, method), _canonical(scores, "only")
     best = rivals[rivals["method"].isin(BASELINES)].groupby("truth")["auprc_ratio"].max()
     n_ahead = int((own.set_index("truth")["auprc_ratio"] > best.reindex(own["truth"].to_numpy())).sum())
     n_chance = int((own["auprc_ratio_low"] <= 1).sum())
@@ -157,10 +155,10 @@ def _about_truths(scores: pd.DataFrame) -> list[str]:
     return [text + (f"{ahead} ahead of every baseline." if len(best) else "")]
 
 
-def _own(scores: pd.DataFrame) -> pd.DataFrame:
+def _own(scores: pd.DataFrame, method: str | None) -> pd.DataFrame:
     """How the network orders the candidates: a row per truth."""
     rows = _canonical(scores, "only")
-    return rows[rows["method"] == "scmagnify"].sort_values("truth", kind="stable")
+    return rows[rows["method"] == method].sort_values("truth", kind="stable")
 
 
 def _beside(own: "pd.Series[float]", best: "pd.Series[float]", name: str) -> str:

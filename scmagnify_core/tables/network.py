@@ -1,6 +1,7 @@
-"""Tables of the networks and of the training behind them."""
+"""Tables of the networks and of the fits behind them."""
 
 from scmagnify_core.tables.schema import (
+    ASSET,
     DATASET,
     FLAG,
     FLOAT32,
@@ -9,42 +10,87 @@ from scmagnify_core.tables.schema import (
     INT32,
     LAG,
     MADE_BY,
+    METHOD,
     SEED,
     SOURCE,
     TARGET,
+    TEXT,
     Column,
     Table,
 )
 
 # fmt: off
+FIT_HISTORY = Table(
+    "fit_history", "<method>_model", "Progress of every fit, one row per seed, epoch and measure.",
+    (
+        DATASET, ASSET, SEED, METHOD,
+        Column("epoch", INT32, "epoch or sweep, counted from 1; 0 is before the fit", example="10"),
+        Column("measure", TEXT, "what was measured: loss and whatever else the method reports", example="loss"),
+        Column("value", FLOAT64, "its value; null where it is not defined", nullable=True, example="0.7563"),
+        MADE_BY,
+    ),
+    key=("method", "seed", "epoch", "measure"), partition_by=("dataset", "asset"),
+)
+NETWORKS = Table(
+    "networks", "<method>_network, baseline_networks",
+    "Networks of all methods, baselines and controls: one row per method and edge.",
+    (
+        DATASET, ASSET, METHOD,
+        Column("context", TEXT, "cells that the network is of; all is every cell", example="all"),
+        SOURCE, TARGET,
+        Column("score", FLOAT64, "strength, in the method's own unit: compare ranks between methods",
+               example="0.5689"),
+        Column("signed_score", FLOAT64, "negative represses; 0 where the method says nothing of the sign",
+               example="0.5689"),
+        Column("lag", FLOAT32, "estimated lag, where the method has lags", "lags", nullable=True, example="2.841"),
+        Column("probability", FLOAT64, "probability of the edge, where the method estimates one", nullable=True,
+               example="0.93"),
+        Column("weight_sd", FLOAT64, "posterior standard deviation of the signed score, where the method knows it",
+               nullable=True, example="0.04"),
+        Column("stability", FLOAT32, "share of seeds that rank the edge among their top edges", nullable=True,
+               example="1"),
+        Column("n_seeds", INT16, "seeds that were aggregated", nullable=True, example="3"),
+        Column("rank", INT32, "rank by score within method and context, 1 is the strongest", example="1"),
+        Column("runtime_s", FLOAT64, "time that the method took for all its edges", "s", nullable=True,
+               is_measured=True, example="9.41"),
+        Column("peak_memory_mib", FLOAT64, "largest memory of the process while the method ran", "MiB",
+               nullable=True, is_measured=True, example="512.4"),
+        MADE_BY,
+    ),
+    key=("method", "context", "source", "target"), partition_by=("dataset", "asset"),
+)
+TRAINING_HISTORY = Table(
+    "training_history", "scmagnify_model", "Loss curves of scMagnify, one row per seed and epoch.",
+    (
+        DATASET, SEED,
+        Column("epoch", INT32, "epoch, counted from 1", example="10"),
+        Column("loss", FLOAT64, "total training loss", example="0.7563"),
+        Column("prediction_loss", FLOAT64, "mean squared error of the prediction", example="0.7018"),
+        Column("sparsity", FLOAT64, "group elastic-net penalty before its weight", example="0.229"),
+        Column("smoothness", FLOAT64, "smoothness penalty before its weight", example="0.2015"),
+        Column("validation_loss", FLOAT64, "mean squared error on held-out cells", nullable=True,
+               example="0.788"),
+        Column("learning_rate", FLOAT64, "learning rate of the epoch", example="0.0015"),
+        MADE_BY,
+    ),
+    key=("seed", "epoch"), partition_by=("dataset", "seed"),
+)
+SEED_NETWORK = Table(
+    "seed_network", "scmagnify_model", "scMagnify: edges per lag, of each seed.",
+    (
+        DATASET, SEED, SOURCE, TARGET, LAG,
+        Column("weight", FLOAT32, "median coefficient over cells", example="0.1317"),
+        Column("magnitude", FLOAT32, "median absolute coefficient over cells", example="0.1317"),
+        Column("cv", FLOAT32, "coefficient of variation over cells", nullable=True, example="0"),
+        MADE_BY,
+    ),
+    key=("seed", "source", "target", "lag"), partition_by=("dataset", "seed"),
+)
 TABLES = (
-    Table(
-        "training_history", "trained_model", "Loss curves, one row per epoch.",
-        (
-            DATASET, SEED,
-            Column("epoch", INT32, "epoch, counted from 1", example="10"),
-            Column("loss", FLOAT64, "total training loss", example="0.7563"),
-            Column("prediction_loss", FLOAT64, "mean squared error of the prediction", example="0.7018"),
-            Column("sparsity", FLOAT64, "group elastic-net penalty before its weight", example="0.229"),
-            Column("smoothness", FLOAT64, "smoothness penalty before its weight", example="0.2015"),
-            Column("validation_loss", FLOAT64, "mean squared error on held-out cells", nullable=True,
-                   example="0.788"),
-            Column("learning_rate", FLOAT64, "learning rate of the epoch", example="0.0015"),
-            MADE_BY,
-        ),
-        key=("epoch",), partition_by=("dataset", "seed"),
-    ),
-    Table(
-        "seed_network", "seed_network", "Edges per lag of one seed's model.",
-        (
-            DATASET, SEED, SOURCE, TARGET, LAG,
-            Column("weight", FLOAT32, "median coefficient over cells", example="0.1317"),
-            Column("magnitude", FLOAT32, "median absolute coefficient over cells", example="0.1317"),
-            Column("cv", FLOAT32, "coefficient of variation over cells", nullable=True, example="0"),
-            MADE_BY,
-        ),
-        key=("source", "target", "lag"), partition_by=("dataset", "seed"),
-    ),
+    FIT_HISTORY,
+    NETWORKS,
+    TRAINING_HISTORY,
+    SEED_NETWORK,
     Table(
         "multiscale_network", "multiscale_network", "The K x P x Q network, aggregated over cells and seeds.",
         (

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from scmagnify_core.errors import SchemaError
 
-STAMPED = ("dataset", "seed", "materialization_id")
+STAMPED = ("dataset", "asset", "materialization_id")
 
 TEXT, FLAG = pa.string(), pa.bool_()
 INT16, INT32, INT64 = pa.int16(), pa.int32(), pa.int64()
@@ -49,8 +49,10 @@ class Column:
 class Table:
     """One persisted table.
 
-    ``asset`` is the asset that writes it. ``key`` identifies a row within a partition; ``sort`` is the order
-    of rows on disk, chosen so that the commonest filter skips row groups.
+    ``asset`` is the asset that writes it, or several; ``<method>`` stands for each method. ``key`` identifies a row
+    within a partition; ``sort`` is the order
+    of rows on disk, chosen so that the commonest filter skips row groups. ``over_datasets`` tables hold results of all
+    data sets together.
     """
 
     name: str
@@ -60,6 +62,12 @@ class Table:
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ("dataset",)
     mode: Literal["replace", "append"] = "replace"
+    over_datasets: bool = False
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Names of the assets that write it; ``<method>`` stands for each method."""
+        return tuple(self.asset.split(", "))
 
     @property
     def schema(self) -> pa.Schema:
@@ -152,6 +160,8 @@ def _kinds(dtype: pa.DataType) -> tuple[str, ...] | None:
 
 
 DATASET = Column("dataset", TEXT, "name of the data set", example="demo")
+ASSET = Column("asset", TEXT, "asset that wrote the row", example="scmagnify_network")
+METHOD = Column("method", TEXT, "method, baseline or control", example="scmagnify")
 SEED = Column("seed", INT16, "random seed of the trained model", example="0")
 MADE_BY = Column(
     "materialization_id",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
+from scmagnify_assets.graph.codecs import frames
 from scmagnify_assets.graph.declare import asset
 from scmagnify_assets.graph.describe import figure_metadata, table_preview
 from scmagnify_assets.graph.resources import Specs
@@ -15,7 +16,13 @@ from scmagnify_core.plots import plot_association
 N_SHOWN = 40
 
 
-@asset(group="data")
+@asset(
+    group="data",
+    codec=frames("gene_association"),
+    settings=("gene_association",),
+    may_be_empty=("gene_association",),
+    column_sources={"gene": (("dataset", "gene"),), "statistic": (("dataset", "pseudotime"),)},
+)
 def gene_association(context: dg.AssetExecutionContext, dataset: Dataset, specs: Specs) -> Mapping[str, pd.DataFrame]:
     """Each gene's spline along pseudotime against a constant, over all cells and per lineage."""
     config = specs.get(context.partition_key).gene_association

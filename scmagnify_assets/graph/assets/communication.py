@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
+from scmagnify_assets.graph.codecs import frames, no_rows
 from scmagnify_assets.graph.declare import asset
 from scmagnify_assets.graph.describe import figure_metadata
 from scmagnify_assets.graph.resources import Specs
@@ -14,12 +15,25 @@ from scmagnify_core.interpretation.activity import Activity
 from scmagnify_core.interpretation.communication import communicate
 from scmagnify_core.plots import plot_communication
 from scmagnify_core.prior.base_network import read_table
-from scmagnify_core.tables.catalogue import tables_of
+from scmagnify_core.tables.catalogue import TABLES
 
 SIGNIFICANT = 0.05
 
 
-@asset(group="interpretation")
+NAMES = ("ligand_receptor", "receptor_tf", "communication_scores")
+
+
+@asset(
+    group="interpretation",
+    codec=frames(*NAMES),
+    settings=("communication", "ligand_receptor", "receptor_tf"),
+    may_be_empty=NAMES,
+    column_sources={
+        "sender": (("dataset", "cluster"),),
+        "receiver": (("dataset", "cluster"),),
+        "receptor_tf_association": (("tf_activity", "activity"), ("dataset", "pseudotime")),
+    },
+)
 def communication_scores(
     context: dg.AssetExecutionContext, dataset: Dataset, tf_activity: Activity, specs: Specs
 ) -> Mapping[str, pd.DataFrame]:
@@ -28,10 +42,7 @@ def communication_scores(
     if spec.ligand_receptor is None:
         context.log.info("No ligand-receptor pairs are given, so communication is left out.")
         context.add_output_metadata({"skipped": "Set ligand_receptor (and receptor_tf) to score communication."})
-        return {
-            table.name: pd.DataFrame(columns=[column.name for column in table.body])
-            for table in tables_of("communication_scores")
-        }
+        return {name: no_rows(TABLES[name]) for name in NAMES}
     tables = communicate(
         dataset,
         read_table(spec.ligand_receptor),

@@ -8,27 +8,37 @@ import dagster as dg
 import pandas as pd
 
 from scmagnify_assets.datasets import registry
+from scmagnify_assets.graph.codecs import frames, no_rows
 from scmagnify_assets.graph.declare import asset
 from scmagnify_assets.graph.describe import figure_metadata, table_metadata, table_preview
+from scmagnify_assets.graph.record import RECORDS
 from scmagnify_assets.graph.resources import LakeResource, Specs
-from scmagnify_assets.lake.lakehouse import ALL, Lakehouse
+from scmagnify_assets.lake.lakehouse import ALL
 from scmagnify_assets.steps.progress import report
 from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.exchange import as_ranking, read_network
-from scmagnify_core.network.network import MultiscaleNetwork
+from scmagnify_core.methods.families import NETWORK_METHODS
+from scmagnify_core.methods.family import Inputs
 from scmagnify_core.plots import plot_leaderboard, plot_scores
 from scmagnify_core.tables.catalogue import TABLES
+from scmagnify_core.tables.network import NETWORKS
 
-OWN_STEPS = ("trained_model", "seed_network", "multiscale_network")  # that rank candidates, as baselines do in one
-NO_TRUTH = "none given: set truth in the data set's TOML, or add --truth FILE"
+NO_TRUTH = "No ground truth is given: set truth in the data set's TOML, or add --truth FILE."
+NO_CANDIDATES = "No method of this data set reads candidate edges."
 
 
-@asset(group="evaluation")
+@asset(
+    group="evaluation",
+    codec=frames("imported_networks"),
+    settings=("networks",),
+    may_be_empty=("imported_networks",),
+    column_sources={"is_candidate": (("prior_network", "source"), ("prior_network", "target"))},
+)
 def imported_networks(
-    context: dg.AssetExecutionContext, dataset: Dataset, prior_network: PriorNetwork, specs: Specs
+    context: dg.AssetExecutionContext, dataset: Dataset, prior_network: PriorNetwork | None, specs: Specs
 ) -> Mapping[str, pd.DataFrame]:
     """Networks that other tools made of this data set, ranked, as far as they are between measured genes."""
     columns = [column.name for column in TABLES["imported_networks"].body]
@@ -36,7 +46,8 @@ def imported_networks(
     if not given:
         context.add_output_metadata({"networks": "none given: add --network NAME=FILE, or [networks] in the TOML"})
         return {"imported_networks": pd.DataFrame(columns=columns)}
-    candidates = pd.MultiIndex.from_frame(prior_network.to_table()[["source", "target"]])
+    pairs = no_rows(TABLES["prior_network"]) if prior_network is None else prior_network.to_table()
+    candidates = pd.MultiIndex.from_frame(pairs[["source", "target"]])
     frames, notes = [], []
     for name, path in given.items():
         edges, said = read_network(name, path, dataset.genes)
@@ -57,26 +68,34 @@ def imported_networks(
     return {"imported_networks": table}
 
 
-@asset(group="evaluation")
+@asset(
+    group="evaluation",
+    codec=frames("networks"),
+    settings=("has_truth",),
+    tables=(NETWORKS,),
+    may_be_empty=("networks",),
+    column_sources={name: (("prior_network", name),) for name in ("source", "target")},
+)
 def baseline_networks(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
-    prior_network: PriorNetwork,
-    diffusion_operators: DiffusionOperators,
+    prior_network: PriorNetwork | None,
+    diffusion_operators: DiffusionOperators | None,
     specs: Specs,
 ) -> Mapping[str, pd.DataFrame]:
     """What simpler methods and controls make of the same candidates and the same past of the TFs.
 
-    Only to be scored beside the network, hence only where there is a ground truth. It needs no trained model, so that
+    Only to be scored beside the methods, hence only where there is a ground truth. It needs no trained model, so that
     it is made while that trains, and stays when that is trained again.
     """
     from scmagnify_core.evaluation.leaderboard import rank_baselines, to_table
 
-    if specs.get(context.partition_key).truth is None:
-        context.add_output_metadata({"truth": NO_TRUTH})
-        return {"baseline_networks": to_table([])}
+    spec = specs.get(context.partition_key)
+    if spec.truth is None or prior_network is None:
+        context.add_output_metadata({"skipped": NO_TRUTH if spec.truth is None else NO_CANDIDATES})
+        return {"networks": to_table([])}
     rankings, notes = [], []
-    for one in rank_baselines(dataset, prior_network, diffusion_operators):
+    for one in rank_baselines(Inputs(dataset, prior_network, diffusion_operators, spec.memory_budget)):
         if isinstance(one, str):
             notes.append(one)
             context.log.info(one)
@@ -97,39 +116,45 @@ def baseline_networks(
             ),
         }
     )
-    return {"baseline_networks": table}
+    return {"networks": table}
 
 
-@asset(group="evaluation")
+@asset(
+    group="evaluation",
+    codec=frames("network_scores"),
+    settings=("truth", "methods"),
+    may_be_empty=("network_scores",),
+    ins={one.result_asset: dg.AssetIn() for one in NETWORK_METHODS.values()},
+)
 def network_scores(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
-    prior_network: PriorNetwork,
-    multiscale_network: MultiscaleNetwork,
+    prior_network: PriorNetwork | None,
     imported_networks: Mapping[str, pd.DataFrame],
     baseline_networks: Mapping[str, pd.DataFrame],
     specs: Specs,
-    lake: LakeResource,
+    **inputs: Any,
 ) -> Mapping[str, pd.DataFrame]:
-    """AUPRC, early precision, signs and lags of the network beside imported ones, baselines and controls."""
+    """AUPRC, early precision, signs and lags of each method beside imported networks, baselines and controls."""
     from scmagnify_core.evaluation.leaderboard import Ranking, from_table, read_truth, score_methods
 
     spec = specs.get(context.partition_key)
     path = spec.truth
-    if path is None:
-        context.add_output_metadata({"truth": NO_TRUTH})
-        return {"network_scores": pd.DataFrame(columns=[column.name for column in TABLES["network_scores"].body])}
-    if baseline_networks["baseline_networks"].empty:  # a random order is always among them
+    if path is None or prior_network is None:
+        context.add_output_metadata({"skipped": NO_TRUTH if path is None else NO_CANDIDATES})
+        return {"network_scores": no_rows(TABLES["network_scores"])}
+    if baseline_networks["networks"].empty:  # a random order is always among them
         name = context.partition_key
         raise InputError(
             f"baselines of '{name}'", "were made while it had no ground truth.",
             f"Make them first: scmagnify run {name} --select baseline_networks --select network_scores",
         )  # fmt: skip
     others = imported_networks["imported_networks"].groupby("method")
+    own = [one for family in spec.network_methods for one in from_table(inputs[family.result_asset]["networks"])]
     rankings = [
-        Ranking("scmagnify", multiscale_network.edges, **_effort(lake.open(), context.partition_key)),
+        *own,
         *(Ranking(str(name), as_ranking(edges)) for name, edges in others),
-        *from_table(baseline_networks["baseline_networks"]),
+        *from_table(baseline_networks["networks"]),
     ]
     scores, notes = score_methods(rankings, read_truth(path), list(dataset.genes), prior_network, spec.preset)
     for note in notes:
@@ -158,21 +183,17 @@ def network_scores(
     return {"network_scores": scores}
 
 
-def _effort(store: Lakehouse, name: str) -> dict[str, float]:
-    """Time of the steps that made a data set's network, over its seeds, and the largest memory of them.
-
-    Empty where a step is not measured: that of an older product, or what was not made by a run.
-    """
-    made = store.current("multiscale_network", name)
-    steps = [one for one in store.ancestry(made) if one.asset in OWN_STEPS] if made is not None else []
-    seconds = [one.runtime_s for one in steps if one.runtime_s is not None]
-    peaks = [one.peak_memory_mib for one in steps if one.peak_memory_mib is not None]
-    if not steps or len(seconds) < len(steps) or len(peaks) < len(steps):
-        return {}
-    return {"runtime_s": sum(seconds), "peak_memory_mib": max(peaks)}
-
-
-@asset(group="evaluation", over="network_scores")
+@asset(
+    group="evaluation",
+    codec=None,
+    may_be_empty=("leaderboard",),
+    over="network_scores",
+    column_sources={
+        "mean_rank": (("network_scores", "auprc_ratio"),),
+        "auprc_ratio": (("network_scores", "auprc_ratio"),),
+        "epr": (("network_scores", "epr"),),
+    },
+)
 def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Methods over all data sets that have a ground truth: mean rank, and mean AUPRC ratio with its interval."""
     from scmagnify_core.evaluation.leaderboard import leaderboard as rank_methods
@@ -195,7 +216,10 @@ def leaderboard(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
             parameters={},
             file_sha256=hashlib.sha256("".join(one.file_sha256 for one in made).encode()).hexdigest(),
         )  # fmt: skip
-    metadata: dict[str, Any] = {"n_datasets": scores["dataset"].nunique(), **table_metadata("leaderboard", [written])}
+    metadata: dict[str, Any] = {
+        "n_datasets": scores["dataset"].nunique(),
+        **table_metadata(RECORDS["leaderboard"], [written]),
+    }
     if len(board):
         shown = board[(board["truth"] == "all") & (board["prior_edges"] == "only")]
         columns = [

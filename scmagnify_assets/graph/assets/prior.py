@@ -6,12 +6,14 @@ from dataclasses import asdict
 import dagster as dg
 import pandas as pd
 
+from scmagnify_assets.graph.codecs import PRIOR, frames, no_rows
 from scmagnify_assets.graph.declare import asset
 from scmagnify_assets.graph.describe import figure_metadata
 from scmagnify_assets.graph.resources import Specs
 from scmagnify_assets.steps.progress import report
 from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.data.dataset import Dataset
+from scmagnify_core.methods.family import Input
 from scmagnify_core.plots import plot_candidates, plot_hits, plot_links, plot_locus
 from scmagnify_core.prior import assemble_prior
 from scmagnify_core.prior.build import bind_motifs, find_evidence, link_regions
@@ -19,7 +21,7 @@ from scmagnify_core.tables.catalogue import tables_of
 
 
 def _nothing(asset: str) -> dict[str, pd.DataFrame]:
-    return {table.name: pd.DataFrame(columns=[column.name for column in table.body]) for table in tables_of(asset)}
+    return {table.name: no_rows(table) for table in tables_of(asset)}
 
 
 def _notes(context: dg.AssetExecutionContext, notes: tuple[str, ...]) -> dict[str, dg.MetadataValue]:
@@ -28,10 +30,18 @@ def _notes(context: dg.AssetExecutionContext, notes: tuple[str, ...]) -> dict[st
     return {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in notes))}
 
 
-@asset(group="prior")
+@asset(
+    group="prior",
+    codec=frames("peak_gene_links", "peaks"),
+    settings=("peak_gene_links", "prior_network", "references"),
+    may_be_empty=("peak_gene_links", "peaks"),
+)
 def peak_gene_links(context: dg.AssetExecutionContext, dataset: Dataset, specs: Specs) -> Mapping[str, pd.DataFrame]:
     """Peaks whose accessibility follows a gene nearby; the genes' promoters where there is no ATAC."""
     spec = specs.get(context.partition_key)
+    if Input.CANDIDATES not in spec.reads:
+        context.add_output_metadata({"skipped": "No method of this data set reads candidate edges."})
+        return _nothing("peak_gene_links")
     value = link_regions(
         dataset, spec.references, spec.peak_gene_links, spec.prior_network,
         lambda done, total, detail: report("peak_gene_links", done, total, detail),
@@ -57,7 +67,13 @@ def peak_gene_links(context: dg.AssetExecutionContext, dataset: Dataset, specs: 
     return {"peak_gene_links": value.links, "peaks": value.peaks}
 
 
-@asset(group="prior")
+@asset(
+    group="prior",
+    codec=frames("tf_binding", "motifs"),
+    settings=("tf_binding", "prior_network", "references"),
+    may_be_empty=("tf_binding", "motifs"),
+    column_sources={"peak": (("peak_gene_links", "peak"),)},
+)
 def tf_binding(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
@@ -66,6 +82,9 @@ def tf_binding(
 ) -> Mapping[str, pd.DataFrame]:
     """Motif hits in linked peaks or promoters, for motifs of TFs that the data set measured."""
     spec = specs.get(context.partition_key)
+    if Input.CANDIDATES not in spec.reads:
+        context.add_output_metadata({"skipped": "No method of this data set reads candidate edges."})
+        return _nothing("tf_binding")
     value = bind_motifs(
         dataset, peak_gene_links["peak_gene_links"], peak_gene_links["peaks"], spec.references, spec.tf_binding,
         spec.prior_network, lambda done, total, detail: report("tf_binding", done, total, detail),
@@ -97,7 +116,22 @@ def tf_binding(
     return {"tf_binding": value.hits, "motifs": value.motifs}
 
 
-@asset(group="prior")
+@asset(
+    group="prior",
+    codec=PRIOR,
+    settings=("prior_network", "prior", "curated", "references"),
+    may_be_empty=("prior_network",),
+    column_sources={
+        "source": (("tf_binding", "motif"),),
+        "target": (("peak_gene_links", "target"),),
+        "n_peaks": (("peak_gene_links", "peak"), ("tf_binding", "peak")),
+        "best_peak": (("peak_gene_links", "peak"),),
+        "link_correlation": (("peak_gene_links", "correlation"),),
+        "best_motif": (("tf_binding", "motif"),),
+        "motif_score": (("tf_binding", "score"),),
+        "motif_pvalue": (("tf_binding", "pvalue"),),
+    },
+)
 def prior_network(
     context: dg.AssetExecutionContext,
     dataset: Dataset,
@@ -105,9 +139,12 @@ def prior_network(
     peak_gene_links: Mapping[str, pd.DataFrame],
     tf_binding: Mapping[str, pd.DataFrame],
     specs: Specs,
-) -> PriorNetwork:
-    """Candidate edges of the data set, with their evidence; the model can find no others."""
+) -> PriorNetwork | None:
+    """Candidate edges of the data set, with their evidence; the methods can find no others."""
     spec = specs.get(context.partition_key)
+    if Input.CANDIDATES not in spec.reads:
+        context.add_output_metadata({"skipped": "No method of this data set reads candidate edges."})
+        return None
     evidence, notes = find_evidence(
         dataset, spec.prior, spec.curated, spec.references, spec.prior_network, peak_gene_links["peak_gene_links"],
         tf_binding["tf_binding"], tf_binding["motifs"],

@@ -11,7 +11,7 @@ what separates it from them in a table of scores is the model alone.
 `boosted_trees`        not linear: trees on the same features, as GRNBoost2 does it without lags
 =====================  ================================================================================
 
-What each costs is estimated before it starts (`work_of`), because time grows with candidates squared or cubed.
+What each costs is estimated before it starts (`Family.work`), because time grows with candidates squared or cubed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +24,19 @@ from jaxtyping import Float, Int
 from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.errors import InputError
+from scmagnify_core.methods.family import (
+    About,
+    Family,
+    Fit,
+    Fitter,
+    Input,
+    Inputs,
+    Kind,
+    NoSettings,
+    Progress,
+    Size,
+)
+from scmagnify_core.methods.packing import fit_of_scores, unpack
 from scmagnify_core.numerics.correlation import correlate
 from scmagnify_core.numerics.group_elastic_net import group_elastic_net_path, has_turned, squared_errors
 from scmagnify_core.numerics.ridge import ridge_path
@@ -145,26 +158,93 @@ def boosted_trees(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> pd.D
     return _network(prior, total, np.zeros_like(total), _mean_lag(gains))
 
 
-BASELINES: Mapping[str, Callable[[Lagged, Targets, PriorNetwork], pd.DataFrame]] = {
-    "lagged_correlation": lagged_correlation,
-    "ridge": ridge,
-    "group_lasso": group_lasso,
-    "boosted_trees": boosted_trees,
-}
+def _fit(rank: Callable[[Lagged, Targets, PriorNetwork], pd.DataFrame]) -> Fitter:
+    """A baseline as the fit of a family: nothing is random, so that every seed is the same."""
+
+    def fit(inputs: Inputs, config: NoSettings, seeds: Sequence[int], progress: Progress) -> dict[int, Fit]:
+        edges = rank(inputs.lags.lagged, inputs.targets(), inputs.prior)
+        return dict.fromkeys(seeds, fit_of_scores(edges))
+
+    return fit
 
 
-def work_of(n_cells: int, n_lags: int, prior: PriorNetwork) -> dict[str, float]:
-    """Multiplications that each baseline takes, to the order of magnitude; a core makes some 1e10 a second."""
-    n_sources, n_targets = len(prior.sources), len(prior.targets)
-    per_target = n_lags * np.bincount(prior.target_index, minlength=n_targets).astype(np.float64)
-    products = float(n_cells) * n_lags * n_sources * (n_lags * n_sources + n_targets)
-    descent = N_SWEEPS * (per_target**2).sum()
-    return {
-        "lagged_correlation": float(n_cells) * n_lags * n_sources * n_targets,
-        "ridge": products + 10 * (per_target**3).sum(),
-        "group_lasso": (len(GROUP_STRENGTHS) + 1) * (products + descent),
-        "boosted_trees": 60.0 * N_TREES * n_cells * per_target.sum(),
-    }
+def _products(size: Size) -> float:
+    width = float(size.n_lags * size.n_sources)
+    return size.n_cells * width * (width + size.n_targets)
+
+
+def _own_candidates(size: Size) -> float:
+    """Lags of all candidates of a typical target: those of all targets are about alike."""
+    return size.n_lags * size.n_edges / max(1, size.n_targets)
+
+
+def _memory(size: Size, config: NoSettings) -> float:
+    """Features and outcomes twice, inner products, and coefficients of two fits."""
+    width = float(size.n_lags * size.n_sources)
+    cells = 8.0 * size.n_cells * (width + 3 * size.n_targets)
+    return cells + 24 * width**2 + 16 * width * size.n_targets + 48.0 * size.n_lags * size.n_edges + 2**27
+
+
+_READS = frozenset({Input.EXPRESSION, Input.CANDIDATES, Input.LAGS, Input.PSEUDOTIME})
+_AVOID = "It is a yardstick. Report it beside a method, not in its place."
+
+
+def _baseline(
+    name: str, title: str, colour: str, rank: Callable[[Lagged, Targets, PriorNetwork], pd.DataFrame],
+    work: Callable[[Size], float], reference: str, assumes: str, formula: str,
+) -> Family:  # fmt: skip
+    return Family(
+        name=name, title=title, reference=reference, colour=colour, role="baseline", kind=Kind.NETWORK, reads=_READS,
+        fit=_fit(rank), read=unpack, work=lambda size, config: work(size), memory=_memory,
+        about=About(assumes, formula, "You want to know what scMagnify adds to a simpler model.", _AVOID),
+    )  # fmt: skip
+
+
+FAMILIES = (
+    _baseline(
+        "group_lasso",
+        "a group lasso on the same lags",
+        "#0072B2",
+        group_lasso,
+        lambda size: (
+            (len(GROUP_STRENGTHS) + 1) * (_products(size) + N_SWEEPS * size.n_targets * _own_candidates(size) ** 2)
+        ),
+        "https://doi.org/10.1111/j.1467-9868.2005.00532.x",
+        "Effects are linear and the same in all cells; most candidates have none.",
+        r"\min_b \tfrac{1}{2N} \lVert y - X b \rVert^2 + \lambda \sum_{p} \left( (1 - a) \sqrt{K} \lVert b_p "
+        r"\rVert_2 + a \lVert b_p \rVert_1 \right)",
+    ),
+    _baseline(
+        "boosted_trees",
+        "boosted trees on the same lags",
+        "#4C9CD0",
+        boosted_trees,
+        lambda size: 60.0 * N_TREES * size.n_cells * size.n_lags * size.n_edges,
+        "https://doi.org/10.1093/bioinformatics/bty916",
+        "Effects may be of any shape; nothing is said of their signs.",
+        r"\hat y = \sum_t \eta\, f_t(X), \quad \text{score}_p = \sum_t \text{gain of splits on } p",
+    ),
+    _baseline(
+        "ridge",
+        "ridge regression on the same lags",
+        "#8FC3E8",
+        ridge,
+        lambda size: _products(size) + 10 * size.n_targets * _own_candidates(size) ** 3,
+        "https://doi.org/10.1080/00401706.1970.10488634",
+        "Effects are linear, the same in all cells, and all small.",
+        r"\min_b \tfrac{1}{N} \lVert y - X b \rVert^2 + \lambda \lVert b \rVert^2",
+    ),
+    _baseline(
+        "lagged_correlation",
+        "lagged correlation",
+        "#C6E0F4",
+        lagged_correlation,
+        lambda size: float(size.n_cells) * size.n_lags * size.n_sources * size.n_targets,
+        "",
+        "A regulator resembles its target, some time before.",
+        r"\max_l \lvert \operatorname{cor}(\tilde T^l x_p, y) \rvert",
+    ),
+)
 
 
 def _prepare(lagged: Lagged, targets: Targets, prior: PriorNetwork) -> tuple[Lagged, Targets]:

@@ -6,7 +6,7 @@ control says nothing of the sign. Scoring itself belongs to ``evaluation``.
 
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,9 @@ from jaxtyping import Float
 from scipy import sparse
 
 from scmagnify_core.errors import InputError, MissingColumnError, shorten
-from scmagnify_core.numerics.correlation import correlate
+from scmagnify_core.methods.family import About, Family, Fit, Input, Inputs, Kind, NoSettings, Progress
+from scmagnify_core.methods.packing import fit_of_scores, unpack
+from scmagnify_core.numerics.correlation import BLOCK, correlate
 
 N_TRADES = 10  # per source: the shuffled prior has then forgotten where it began
 
@@ -188,3 +190,68 @@ def _network(
     """The scored candidates as an edge table with a fresh index."""
     edges = candidates[["source", "target"]].reset_index(drop=True)
     return edges.assign(score=score, signed_score=signed_score)
+
+
+def _control(
+    name: str, title: str, colour: str, rank: Callable[[Inputs, int], pd.DataFrame], about: About,
+    *, role: Literal["baseline", "control"] = "control", multiplies: float = 0.0,
+) -> Family:  # fmt: skip
+    def fit(inputs: Inputs, config: NoSettings, seeds: Sequence[int], progress: Progress) -> dict[int, Fit]:
+        prior = inputs.prior
+        return {seed: fit_of_scores(rank(inputs, seed), prior) for seed in seeds}
+
+    return Family(
+        name=name, title=title, reference="", colour=colour, role=role, kind=Kind.NETWORK,
+        reads=frozenset({Input.CANDIDATES} | ({Input.EXPRESSION} if multiplies else set())),
+        fit=fit, read=unpack,
+        work=lambda size, config: multiplies * size.n_cells * size.n_sources * size.n_targets + 100.0 * size.n_edges,
+        memory=lambda size, config: 32.0 * BLOCK * size.n_cells + 200.0 * size.n_edges + 2**26, about=about,
+    )  # fmt: skip
+
+
+def _correlation(method: Literal["pearson", "spearman"]) -> Callable[[Inputs, int], pd.DataFrame]:
+    def rank(inputs: Inputs, seed: int) -> pd.DataFrame:
+        dataset = inputs.dataset
+        return correlation_network(dataset.rna.X, list(dataset.genes), inputs.prior.to_table(), method)
+
+    return rank
+
+
+_YARDSTICK = "You want to know how much of a score is not the model's doing."
+_NOT_ALONE = "It is no estimate of regulation."
+FAMILIES = (
+    _control(
+        "correlation", "correlation", "#3D3D3D", _correlation("pearson"),
+        About(
+            "A regulator and its target go up and down together, in the same cells.",
+            r"\lvert \operatorname{cor}(x_p, y) \rvert", "You want the simplest answer there is.",
+            "A sign or a direction matters: two genes under one regulator correlate as well.",
+        ),
+        role="baseline", multiplies=1.0,
+    ),
+    _control(
+        "spearman", "rank correlation", "#6E6E6E", _correlation("spearman"),
+        About(
+            "As correlation, of ranks: outliers and the scale of expression do not matter.",
+            r"\lvert \operatorname{cor}(\operatorname{rank} x_p, \operatorname{rank} y) \rvert",
+            "Counts are few, or expression is skewed.", "As correlation.",
+        ),
+        role="baseline", multiplies=2.0,
+    ),
+    _control(
+        "prior", "the prior's own weights", "#9A9A9A", lambda inputs, seed: prior_network(inputs.prior.to_table()),
+        About("The evidence for an edge is its strength.", r"\lvert w_{pq} \rvert", _YARDSTICK, _NOT_ALONE),
+    ),
+    _control(
+        "shuffled_prior", "a prior shuffled at the same degrees", "#BDBDBD",
+        lambda inputs, seed: shuffled_prior_network(inputs.prior.to_table(), seed),
+        About(
+            "TFs and genes with many candidates have many true edges, whichever they are.",
+            r"\text{random bipartite graph of the prior's degrees}", _YARDSTICK, _NOT_ALONE,
+        ),
+    ),
+    _control(
+        "random", "a random order", "#DADADA", lambda inputs, seed: random_network(inputs.prior.to_table(), seed),
+        About("Nothing.", r"U(0, 1)", _YARDSTICK, _NOT_ALONE),
+    ),
+)  # fmt: skip

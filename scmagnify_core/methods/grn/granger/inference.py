@@ -12,10 +12,9 @@ from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import ConvergenceError
 from scmagnify_core.memory import memory_in_use
-from scmagnify_core.methods.grn.granger.config import GrangerConfig
-from scmagnify_core.methods.grn.granger.model import n_networks_of
 from scmagnify_core.methods.grn.granger.result import TrainingResult
-from scmagnify_core.methods.grn.granger.training import choose_device, load_backbone, load_model, train
+from scmagnify_core.methods.grn.granger.sizes import n_networks_of
+from scmagnify_core.methods.grn.granger.training import choose_device, load_backbone, load_model
 from scmagnify_core.network.network import Network
 
 BLOCK_BYTES = 128 * 2**20
@@ -71,7 +70,7 @@ def read_network(result: TrainingResult, operators: DiffusionOperators, prior: P
                 coefficients += constant[lag, edges, None]
             weight[lag, edges], magnitude[lag, edges], cv[lag, edges] = summarize(coefficients)
     if not np.isfinite(weight).all():
-        raise ConvergenceError("A coefficient", "inference", "Lower granger.learning_rate and train again.")
+        raise ConvergenceError("A coefficient", "inference", "Lower scmagnify.learning_rate and train again.")
     return Network(prior.sources, prior.targets, prior.source_index, prior.target_index, weight, magnitude, cv)
 
 
@@ -117,15 +116,3 @@ def _medians(values: Float[np.ndarray, "edge cell"]) -> Float[np.ndarray, " edge
     values.partition(half, axis=1)
     upper = values[:, half]
     return upper.copy() if n_cells % 2 else (values[:, :half].max(axis=1) + upper) / 2
-
-
-def infer(
-    operators: DiffusionOperators,
-    targets: Float[np.ndarray, "cell target"],
-    pseudotime: Float[np.ndarray, " cell"],
-    prior: PriorNetwork,
-    config: GrangerConfig | None = None,
-    seed: int = 0,
-) -> Network:
-    """Train one seed and read its network: the whole method family in one call."""
-    return read_network(train(operators, targets, pseudotime, prior, config, seed), operators, prior)

@@ -76,7 +76,7 @@ class Run:
         )
         self.runtime_s += runtime_s
         if not (np.isfinite(parts[0]) and np.isfinite(watched)):
-            raise ConvergenceError("The training loss", f"epoch {epoch}", "Lower granger.learning_rate.")
+            raise ConvergenceError("The training loss", f"epoch {epoch}", "Lower scmagnify.learning_rate.")
         if watched < self.best_loss:
             self.best_loss, self.best_epoch, self.best_weights = watched, epoch, weights()
         if epoch == 1 or watched < self.patient_loss * (1 - config.tolerance):

@@ -27,14 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scmagnify_core.methods.grn.granger.config import GrangerConfig
+from scmagnify_core.methods.grn.granger.sizes import n_networks_of
 
 BIAS_INIT = 0.1
 EPSILON = 1e-12  # keeps the norm over lags differentiable at 0
-
-
-def n_networks_of(config: GrangerConfig) -> int:
-    """Networks psi of a model. Those of one lag are neighbours: by lag, then branch (page), or one per branch."""
-    return config.n_lags * (config.n_lags + 1) // 2 if config.branching == "page" else config.n_lags
 
 
 class GrangerModel(nn.Module):

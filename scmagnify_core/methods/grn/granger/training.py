@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -38,8 +37,9 @@ from scmagnify_core.methods.grn.granger.loop import (
     train_stacked,
     untrained_row,
 )
-from scmagnify_core.methods.grn.granger.model import GrangerModel, n_networks_of
+from scmagnify_core.methods.grn.granger.model import GrangerModel
 from scmagnify_core.methods.grn.granger.result import BackboneReport, TrainingResult
+from scmagnify_core.methods.grn.granger.sizes import seed_bytes, weight_bytes
 from scmagnify_core.numerics.group_elastic_net import predict, squared_errors
 from scmagnify_core.parallel import n_cores
 
@@ -93,17 +93,13 @@ def plan_training(
         Not even one seed at a time fits.
     """
     budget = resolve_budget(memory_budget)
-    n_networks = n_networks_of(config)
-    weights = 4 * prior.n_edges * n_networks * (config.hidden[-1] + 1)
-    weights += 4 * n_networks * sum(n_in * n_out for n_in, n_out in pairwise((len(prior.sources), *config.hidden)))
-    fixed = memory_in_use() + 8 * n_cells * len(prior.targets) + n_seeds * weights + 2 * HELD_OUT_BYTES
-    per_seed = 4 * weights
-    if config.backbone != "none":  # inner products, and what the backbone leaves over of the targets, twice
-        width = config.n_lags * len(prior.sources)
-        per_seed += 24 * width**2 + 16 * width * len(prior.targets) + 8 * n_cells * len(prior.targets)
+    n_sources, n_targets = len(prior.sources), len(prior.targets)
+    weights = weight_bytes(n_sources, prior.n_edges, config)
+    fixed = memory_in_use() + 8 * n_cells * n_targets + n_seeds * weights + 2 * HELD_OUT_BYTES
+    per_seed = seed_bytes(n_cells, n_sources, n_targets, prior.n_edges, config)
     check_fits(
         f"training on {prior.n_edges:,} candidate edges with {config.n_lags} lags", fixed + per_seed, budget,
-        "Take fewer candidates (a stricter prior), fewer lags (granger.n_lags) or units (granger.hidden)",
+        "Take fewer candidates (a stricter prior), fewer lags (scmagnify.n_lags) or units (scmagnify.hidden)",
     )  # fmt: skip
     seeds_at_a_time = min(n_seeds, (budget - fixed) // per_seed)
     return TrainingPlan(seeds_at_a_time, fixed + seeds_at_a_time * per_seed, budget)
