@@ -36,10 +36,11 @@ docs: pages
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
 	@echo build/docs/index.html
 
-# The pages that are made from declarations: the data dictionary and the settings.
+# The pages that are made from declarations: the data dictionary, the settings and the families.
 pages: setup
 	$(BIN)/python -c 'from scmagnify_assets.lake.dictionary import as_markdown; print(as_markdown(), end="")' > docs/dictionary.md
 	$(BIN)/python -c 'from scmagnify_core.settings import as_markdown; print(as_markdown(), end="")' > docs/settings.md
+	$(BIN)/python docs/families.py
 
 test: setup browser lint types tests
 

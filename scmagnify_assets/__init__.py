@@ -48,6 +48,6 @@ for _feature in (
     "Parameter `backfill_policy",
     "Parameter `use_user_code_server",
     "Parameter `owners",
-    "Class `MultiToSingle",
+    "Non-built-in PartitionMappings",
 ):
     warnings.filterwarnings("ignore", message=_feature)

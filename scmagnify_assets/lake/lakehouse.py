@@ -593,7 +593,7 @@ class Lakehouse:
             version = marks["version"][0].as_py()
             # Of that version only this partition is sure to be there still, so only its files may be opened.
             (story,) = self._rows("lineage", _key_of(materialization_id), ["dataset", "asset"]).to_pylist()
-            where |= {c: story[c] for c in declared.partition_by if c != 'seed' and where.get(c) is None}
+            where |= {c: story[c] for c in declared.partition_by if c != "seed" and where.get(c) is None}
         try:
             rows = self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version)
         except StorageError as error:

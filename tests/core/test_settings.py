@@ -32,7 +32,7 @@ def test_what_is_said_to_be_the_default_changes_nothing_when_written(preset):
 
 def test_values_tell_bounds_choices_and_whether_none_is_one():
     values = {one.key: one.values for one in settings()}
-    assert values["granger.n_lags"] == "integer >= 1 and <= 50"
+    assert values["scmagnify.n_lags"] == "integer >= 1 and <= 50"
     assert values["network.score"] == "total, peak"
     assert values["diffusion.lag_step"] == "number > 0 and <= 0.5 or none"
     assert values["regfactors.rank"] == "list of integer > 0 or none"

@@ -21,20 +21,20 @@ BASE = {"name": "x", "file": "/data/x.h5ad"}
 
 def test_published_preset_trains_the_published_model():
     spec = parse_spec(BASE | {"preset": "published"})
-    assert spec.granger == GrangerConfig()
+    assert spec.scmagnify == GrangerConfig()
     assert spec.diffusion.acyclic == "two_cycles"
     assert not spec.diffusion.standardize_lagged
     assert spec.network.max_cv == 0.2
 
 
 def test_own_tables_win_over_the_preset_and_overrides_over_both():
-    raw = BASE | {"granger": {"sparsity": 0.5}}
-    assert parse_spec(raw).granger.sparsity == 0.5
-    assert parse_spec(raw).granger.output_init == "zero"  # the rest of the recommended preset stays
-    spec = parse_spec(override(raw, ["granger.sparsity=0.25", "granger.hidden=[8, 4]", "root=a=b"], "published"))
-    assert (spec.granger.sparsity, spec.granger.hidden, spec.root) == (0.25, (8, 4), "a=b")
-    assert spec.granger.output_init == "xavier"
-    assert raw == BASE | {"granger": {"sparsity": 0.5}}
+    raw = BASE | {"scmagnify": {"sparsity": 0.5}}
+    assert parse_spec(raw).scmagnify.sparsity == 0.5
+    assert parse_spec(raw).scmagnify.output_init == "zero"  # the rest of the recommended preset stays
+    spec = parse_spec(override(raw, ["scmagnify.sparsity=0.25", "scmagnify.hidden=[8, 4]", "root=a=b"], "published"))
+    assert (spec.scmagnify.sparsity, spec.scmagnify.hidden, spec.root) == (0.25, (8, 4), "a=b")
+    assert spec.scmagnify.output_init == "xavier"
+    assert raw == BASE | {"scmagnify": {"sparsity": 0.5}}
 
 
 def test_none_is_written_where_a_number_may_be_left_out():
@@ -45,35 +45,37 @@ def test_none_is_written_where_a_number_may_be_left_out():
     diffusion.lag_step = "none"
     network.max_cv = "none"
     n_top_genes = "none"
-    granger.backbone = "none"
+    scmagnify.backbone = "none"
     """
     spec = parse_spec(tomllib.loads(toml))
     assert spec.diffusion.lag_step is None
     assert spec.network.max_cv is None
     assert spec.n_top_genes is None
-    assert spec.granger.backbone == "none"
+    assert spec.scmagnify.backbone == "none"
     with pytest.raises(InputError, match=r"'diffusion.lag_step' = 'never'"):
         parse_spec({"name": "x", "file": "x.h5ad", "diffusion": {"lag_step": "never"}})
 
 
 def test_a_resolved_spec_survives_a_round_trip():
-    spec = parse_spec(BASE | {"seeds": 2, "granger": {"n_lags": 3}})
+    spec = parse_spec(BASE | {"seeds": 2, "scmagnify": {"n_lags": 3}})
     assert DatasetSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 def test_toml_paths_are_relative_to_the_toml(tmp_path):
-    (tmp_path / "x.toml").write_text('name = "x"\nfile = "sub/x.h5ad"\nprior = "/abs/p.csv"\n[granger]\nn_lags = 2\n')
+    (tmp_path / "x.toml").write_text(
+        'name = "x"\nfile = "sub/x.h5ad"\nprior = "/abs/p.csv"\n[scmagnify]\nn_lags = 2\n'
+    )
     raw = read_spec_file(tmp_path / "x.toml")
     assert raw["file"] == str(tmp_path / "sub" / "x.h5ad")
     assert raw["prior"] == "/abs/p.csv"
-    assert parse_spec(raw).granger.n_lags == 2
+    assert parse_spec(raw).scmagnify.n_lags == 2
 
 
 def test_unknown_key_names_the_nearest_known_one():
     with pytest.raises(InputError, match=r"'time_kye' is not a known key, did you mean 'time_key'\?"):
         parse_spec(BASE | {"time_kye": "t"})
-    with pytest.raises(InputError, match=r"'granger.n_lag' is not a known key, did you mean 'n_lags'\?"):
-        parse_spec(BASE | {"granger": {"n_lag": 3}})
+    with pytest.raises(InputError, match=r"'scmagnify.n_lag' is not a known key, did you mean 'n_lags'\?"):
+        parse_spec(BASE | {"scmagnify": {"n_lag": 3}})
 
 
 def test_all_problems_are_listed_at_once():
@@ -83,7 +85,7 @@ def test_all_problems_are_listed_at_once():
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("granger.n_lags", "not of the form key=value"), ("name.x=1", "'name' is a value, not a table")],
+    [("scmagnify.n_lags", "not of the form key=value"), ("name.x=1", "'name' is a value, not a table")],
 )
 def test_overrides_that_make_no_sense_are_refused(setting, message):
     with pytest.raises(InputError, match=message):
@@ -115,10 +117,12 @@ def test_named_files_lists_every_file_by_the_key_that_names_it(tmp_path):
             ("references.genome", "g.fa"), ("references.annotation", "a.gtf"), ("references.motifs", "m.meme"),
         )
     }  # fmt: skip
-    assert set(files_of("tf_binding", spec)) == {f"references.{key}" for key in ("genome", "annotation", "motifs")}
-    assert {"prior", "prior.2", "curated"} <= set(files_of("prior_network", spec))
-    assert set(files_of("imported_networks", spec)) == {"networks.SCENIC+", "networks.celloracle"}
-    assert files_of("trained_model", spec) == {}
+    assert set(files_of(("tf_binding", "references"), spec)) == {
+        f"references.{key}" for key in ("genome", "annotation", "motifs")
+    }
+    assert {"prior", "prior.2", "curated"} <= set(files_of(("prior_network", "prior", "curated"), spec))
+    assert set(files_of(("networks",), spec)) == {"networks.SCENIC+", "networks.celloracle"}
+    assert files_of(("scmagnify", "seeds"), spec) == {}
 
 
 @pytest.mark.parametrize(

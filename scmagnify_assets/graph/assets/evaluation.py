@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from scmagnify_assets.datasets import registry
+from scmagnify_assets.datasets.partitions import WHERE_IT_EXISTS
 from scmagnify_assets.graph.codecs import frames, no_rows
 from scmagnify_assets.graph.declare import asset
 from scmagnify_assets.graph.describe import figure_metadata, table_metadata, table_preview
@@ -124,7 +125,7 @@ def baseline_networks(
     codec=frames("network_scores"),
     settings=("truth", "methods"),
     may_be_empty=("network_scores",),
-    ins={one.result_asset: dg.AssetIn() for one in NETWORK_METHODS.values()},
+    ins={one.result_asset: dg.AssetIn(partition_mapping=WHERE_IT_EXISTS) for one in NETWORK_METHODS.values()},
 )
 def network_scores(
     context: dg.AssetExecutionContext,

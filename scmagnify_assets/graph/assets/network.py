@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from scmagnify_assets.datasets.partitions import WHERE_IT_EXISTS
 from scmagnify_assets.graph.assets.families import inputs_of, refuse_missing_seeds
 from scmagnify_assets.graph.codecs import MULTISCALE, Fitted
 from scmagnify_assets.graph.declare import asset
@@ -32,7 +33,10 @@ from scmagnify_core.plots import plot_lag_heatmap, plot_network, plot_ranking, p
         "magnitude": (("scmagnify_model", "magnitude"),),
         "weight_sd": (("scmagnify_model", "weight"),),
     },
-    ins={one.model_asset: dg.AssetIn(metadata=INTERPRETED) for one in NETWORK_METHODS.values()},
+    ins={
+        one.model_asset: dg.AssetIn(metadata=INTERPRETED, partition_mapping=WHERE_IT_EXISTS)
+        for one in NETWORK_METHODS.values()
+    },
     freshness=FRESHNESS,
 )
 def multiscale_network(

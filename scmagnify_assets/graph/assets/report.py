@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
+from scmagnify_assets.datasets.partitions import WHERE_IT_EXISTS
 from scmagnify_assets.graph.codecs import PAGE, Stored
 from scmagnify_assets.graph.declare import asset
 from scmagnify_assets.graph.describe import figure_metadata
@@ -26,8 +27,14 @@ SHOWN = (
 )  # fmt: skip
 INPUTS = {
     **{name: dg.AssetIn(metadata=AS_STORED) for name in SHOWN},
-    **{one.model_asset: dg.AssetIn(metadata=AS_STORED | INTERPRETED) for one in NETWORK_METHODS.values()},
-    **{one.result_asset: dg.AssetIn(metadata=AS_STORED) for one in METHODS.values()},
+    **{
+        one.model_asset: dg.AssetIn(metadata=AS_STORED | INTERPRETED, partition_mapping=WHERE_IT_EXISTS)
+        for one in NETWORK_METHODS.values()
+    },
+    **{
+        one.result_asset: dg.AssetIn(metadata=AS_STORED, partition_mapping=WHERE_IT_EXISTS)
+        for one in METHODS.values()
+    },
 }
 
 

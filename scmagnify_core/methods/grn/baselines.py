@@ -186,7 +186,7 @@ def _memory(size: Size, config: NoSettings) -> float:
 
 
 _READS = frozenset({Input.EXPRESSION, Input.CANDIDATES, Input.LAGS, Input.PSEUDOTIME})
-_AVOID = "It is a yardstick. Report it beside a method, not in its place."
+_AVOID = "You need the best estimate: it is a yardstick, to report beside a method."
 
 
 def _baseline(

@@ -218,7 +218,7 @@ def _correlation(method: Literal["pearson", "spearman"]) -> Callable[[Inputs, in
 
 
 _YARDSTICK = "You want to know how much of a score is not the model's doing."
-_NOT_ALONE = "It is no estimate of regulation."
+_NOT_ALONE = "You want an estimate of regulation: it is none."
 FAMILIES = (
     _control(
         "correlation", "correlation", "#3D3D3D", _correlation("pearson"),

@@ -124,12 +124,13 @@ def test_a_dense_model_orders_what_a_sparse_one_leaves_out():
     dense = np.random.default_rng(5).normal(size=network.weight.shape).astype(np.float32)
     plain = aggregate_seeds({0: sparse}).edges
     assert (plain["score"][3:] == 0).all()
-    edges = aggregate_seeds({0: sparse}, NetworkConfig(dense_share=0.5), dense).edges
+    with_dense = replace(sparse, dense=dense)
+    edges = aggregate_seeds({0: with_dense}, NetworkConfig(dense_share=0.5)).edges
     np.testing.assert_allclose(edges["signed_score"], plain["signed_score"] + 0.5 * dense.sum(axis=0), atol=1e-5)
     np.testing.assert_allclose(edges["score"], edges["signed_score"].abs())
     assert (plain["lag"][3:] == 0).all()  # no coefficient, no lag
     own = np.abs(0.5 * dense[:, 5])
     assert edges["lag"][5] == pytest.approx(own @ [1, 2, 3] / own.sum(), rel=1e-5)
     peak = NetworkConfig(score="peak", dense_share=0.5)
-    published = aggregate_seeds({0: sparse}, peak, dense).edges
+    published = aggregate_seeds({0: with_dense}, peak).edges
     np.testing.assert_array_equal(published["score"], sparse.magnitude.max(axis=0))

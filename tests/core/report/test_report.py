@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scmagnify_core.data.description import DataDescription
 from scmagnify_core.report import Origin, ReportInput, render_report
 from scmagnify_core.report.figures import MAX_SVG_BYTES, draw
 from scmagnify_core.report.interactive import embedding_data, network_data
@@ -29,12 +31,19 @@ from scmagnify_core.tables.catalogue import TABLES
 
 N_CELLS, N_LAGS = 60, 3
 SECTIONS = (
-    "data", "training", "network", "edges", "lags", "regfactors", "activity", "communication", "stability", "scores",
-    "provenance",
+    "methods", "data", "training", "network", "edges", "lags", "regfactors", "activity", "communication", "stability",
+    "scores", "provenance",
 )  # fmt: skip
 EVIL = (
     "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "</script><b>", "a&b", "$\\frac$", "{{ 7*7 }}",
 )  # fmt: skip
+
+
+# The settings that each of these results is made with.
+READS = defaultdict(tuple, {
+    "dataset": tuple(DataDescription.model_fields), "prior_network": ("prior_network", "prior"),
+    "diffusion_operators": ("diffusion",), "scmagnify_model": ("scmagnify",), "regfactors": ("regfactors",),
+})  # fmt: skip
 
 
 def body(name, rows):
@@ -47,7 +56,7 @@ def origin(asset, seed=None, is_shown=True, **parameters):
     return Origin(
         asset=asset, seed=seed, materialization_id=f"{asset}-{seed}", run_id=f"run-of-{asset}", code_version="1+abc",
         file_sha256="f" * 64, made_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
-        parameters=spec.parameters_of(asset) | parameters, packages={"numpy": "2.0"}, is_shown=is_shown,
+        parameters=spec.parameters(READS[asset]) | parameters, packages={"numpy": "2.0"}, is_shown=is_shown,
     )  # fmt: skip
 
 
@@ -485,20 +494,20 @@ def test_draw_takes_pixels_where_there_are_many_dots():
 def test_differing_settings_are_those_that_the_preset_has_otherwise():
     assert differing_settings([origin("dataset"), origin("diffusion_operators"), origin("regfactors")]) == []
     spec = DatasetSpec.model_validate({
-        "name": "x", "file": "x", "granger": {"n_lags": 3}, "regfactors": {"rank": [1, 2, 2]}, "min_cells": 7,
+        "name": "x", "file": "x", "scmagnify": {"n_lags": 3}, "regfactors": {"rank": [1, 2, 2]}, "min_cells": 7,
     })  # fmt: skip
-    made = [replace(origin(asset), parameters=spec.parameters_of(asset)) for asset in ("dataset", "trained_model")]
-    made.append(replace(origin("regfactors"), parameters=spec.parameters_of("regfactors")))
+    assets = ("dataset", "scmagnify_model", "regfactors")
+    made = [replace(origin(asset), parameters=spec.parameters(READS[asset])) for asset in assets]
     found = {one.key: (one.value, one.preset) for one in differing_settings(made)}
-    assert found["granger.n_lags"] == ("3", "5")
+    assert found["scmagnify.n_lags"] == ("3", "5")
     assert found["min_cells"] == ("7", "10")
     assert found["regfactors.rank"][0] == "[1, 2, 2]"
-    assert set(found) == {"granger.n_lags", "min_cells", "regfactors.rank"}
+    assert set(found) == {"scmagnify.n_lags", "min_cells", "regfactors.rank"}
 
 
 def test_differing_settings_are_of_the_preset_that_was_used():
     spec = DatasetSpec.model_validate({"name": "x", "file": "x", "preset": "published"})
-    made = replace(origin("trained_model"), parameters=spec.parameters_of("trained_model"))
+    made = replace(origin("scmagnify_model"), parameters=spec.parameters(READS["scmagnify_model"]))
     assert differing_settings([made]) == []
     assert preset_of([made]) == "published"
     assert preset_of([made, origin("dataset")]) == "published, recommended"

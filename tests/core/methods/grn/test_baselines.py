@@ -11,10 +11,12 @@ from sklearn.linear_model import Ridge
 from scmagnify_core.candidates import PriorNetwork
 from scmagnify_core.diffusion import standardize
 from scmagnify_core.errors import InputError
+from scmagnify_core.methods.family import Size
 from scmagnify_core.methods.grn import baselines
-from scmagnify_core.methods.grn.baselines import BASELINES, boosted_trees, lagged_correlation, ridge, work_of
+from scmagnify_core.methods.grn.baselines import FAMILIES, boosted_trees, group_lasso, lagged_correlation, ridge
 from scmagnify_core.numerics.group_elastic_net import group_elastic_net, predict
 
+BASELINES = {one.__name__: one for one in (group_lasso, boosted_trees, ridge, lagged_correlation)}
 N_CELLS, N_LAGS, N_SOURCES, N_TARGETS = 200, 3, 5, 8
 SOURCES = [f"tf{i}" for i in range(N_SOURCES)]
 TARGETS = [f"g{i}" for i in range(N_TARGETS)]
@@ -152,10 +154,11 @@ def test_group_lasso_leaves_edges_out(planted):
 
 
 def test_work_grows_with_cells(planted):
-    prior = planted[2]
-    less, more = work_of(100, 3, prior), work_of(10_000, 3, prior)
-    assert set(less) == set(BASELINES)
-    assert all(more[name] > less[name] for name in less)
+    n_edges = planted[2].n_edges
+    less, more = (Size(n, 50, N_SOURCES, N_TARGETS, n_edges, N_LAGS) for n in (100, 10_000))
+    assert {family.name for family in FAMILIES} == set(BASELINES)
+    for family in FAMILIES:
+        assert family.work(more, family.config()) > family.work(less, family.config())
 
 
 # ---------------------------------------------------------------- failures

@@ -204,7 +204,7 @@ def test_weights_of_another_prior_are_refused():
 def test_train_reports_a_loss_that_is_not_finite():
     operators, targets, time, prior, _ = planted()
     with pytest.raises(
-        ConvergenceError, match=r"training loss is not finite at epoch \d+. Lower granger.learning_rate"
+        ConvergenceError, match=r"training loss is not finite at epoch \d+. Lower scmagnify.learning_rate"
     ):
         train(operators, targets, time, prior, FAST.model_copy(update={"learning_rate": 1e30}))
 
