@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from scmagnify_core.methods.family import Family, Input
+from scmagnify_core.methods.family import Family, Input, Kind
 
 READS: Mapping[Input, str] = {
     Input.COUNTS: "counts",
@@ -16,10 +16,14 @@ READS: Mapping[Input, str] = {
     Input.CASES: "cases and controls",
     Input.ATAC: "chromatin accessibility",
 }
+RESULTS: Mapping[Kind, str] = {
+    Kind.NETWORK: "a network",
+    Kind.PROGRAMS: "gene programs",
+    Kind.SAMPLES: "a model of samples",
+}
 TEMPLATE = """# {{ family.name }}
 
-{{ family.title[:1].upper() }}{{ family.title[1:] }}. Role: {{ family.role }}. Result: \
-{{ "a network" if family.kind == "network" else "gene programs" if family.kind == "programs" else "a model of samples" }}.\
+{{ family.title[:1].upper() }}{{ family.title[1:] }}. Role: {{ family.role }}. Result: {{ result }}.\
 {% if family.reference %} Reference: <{{ family.reference }}>.{% endif %}
 
 
@@ -104,7 +108,12 @@ def page_of(family: Family, measured: Measured | None = None) -> str:
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     reads = [READS[one] for one in Input if one in family.reads]
-    return environment.from_string(TEMPLATE).render(family=family, reads=reads, measured=measured).strip() + "\n"
+    return (
+        environment.from_string(TEMPLATE)
+        .render(family=family, result=RESULTS[family.kind], reads=reads, measured=measured)
+        .strip()
+        + "\n"
+    )
 
 
 def index_of(families: Mapping[str, Family]) -> str:
@@ -116,8 +125,8 @@ def index_of(families: Mapping[str, Family]) -> str:
     return "\n".join(
         [
             "# Families of methods", "",
-            "A data set names the methods that it runs (`methods` in its TOML). Baselines and controls are made beside them",
-            "wherever there is a ground truth. A new family is one file and one line: see",
+            "A data set names the methods that it runs (`methods` in its TOML). Baselines and controls are made beside",
+            "them wherever there is a ground truth. A new family is one file and one line: see",
             "[Adding a family](../adding-a-method.md).", "",
             "| family | role | result | use it when |", "|---|---|---|---|", *rows, "",
             "```{toctree}", ":hidden:", "", *families, "```", "",

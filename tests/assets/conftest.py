@@ -12,7 +12,7 @@ from scmagnify_assets.service.runner import open_instance
 
 FAST = {
     "seeds": 2,
-    "granger": {"n_lags": 3, "max_epochs": 4, "hidden": [8]},
+    "scmagnify": {"n_lags": 3, "max_epochs": 4, "hidden": [8]},
     "communication": {"n_permutations": 50},
 }
 

@@ -1,4 +1,4 @@
-"""A family is one module and one line: what then follows by itself, seen in a process that knows three families more."""
+"""A family is one module and one line: what follows by itself, seen in a process that knows three families more."""
 
 import json
 import os
@@ -47,8 +47,8 @@ print(json.dumps({
     "made": rows("SELECT dataset, asset FROM lineage WHERE run_id <> 'none'"),
     "networks": rows("SELECT dataset, method, count(*) AS n, count(probability) AS n_known, count(lag) AS n_lags, "
                      "max(weight_sd) AS sd FROM networks GROUP BY ALL"),
-    "edges": rows("SELECT e.dataset, count(*) AS n, bool_and(abs(e.score - n.score) < 1e-6) AS is_same FROM edges e JOIN "
-                  "networks n USING (dataset, source, target) WHERE n.method = 'toy_network' GROUP BY ALL"),
+    "edges": rows("SELECT e.dataset, count(*) AS n, bool_and(abs(e.score - n.score) < 1e-6) AS is_same FROM edges e "
+                  "JOIN networks n USING (dataset, source, target) WHERE n.method = 'toy_network' GROUP BY ALL"),
     "programs": rows("SELECT dataset, method, program, kind, count(*) AS n FROM gene_programs GROUP BY ALL"),
     "usage": rows("SELECT dataset, method, count(*) AS n FROM program_usage GROUP BY ALL"),
     "distances": rows("SELECT dataset, method, count(*) AS n FROM sample_distances GROUP BY ALL"),

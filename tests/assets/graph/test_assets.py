@@ -10,20 +10,21 @@ import pytest
 from scipy import sparse
 
 from scmagnify_assets.datasets import registry
-from scmagnify_assets.datasets.partitions import join_key
+from scmagnify_assets.graph import catalogue  # noqa: F401  (fills the records)
 from scmagnify_assets.graph.assets.activity import regfactor_activity, tf_activity
 from scmagnify_assets.graph.assets.association import gene_association
 from scmagnify_assets.graph.assets.communication import communication_scores
 from scmagnify_assets.graph.assets.dataset import dataset
 from scmagnify_assets.graph.assets.diffusion import diffusion_operators
 from scmagnify_assets.graph.assets.evaluation import baseline_networks, imported_networks, leaderboard, network_scores
-from scmagnify_assets.graph.assets.model import trained_model
-from scmagnify_assets.graph.assets.network import multiscale_network, seed_network
+from scmagnify_assets.graph.assets.families import MODELS, RESULTS
+from scmagnify_assets.graph.assets.network import multiscale_network
 from scmagnify_assets.graph.assets.prior import peak_gene_links, prior_network, tf_binding
 from scmagnify_assets.graph.assets.regfactors import regfactors
 from scmagnify_assets.graph.assets.report import report
-from scmagnify_assets.graph.codecs import CODECS
+from scmagnify_assets.graph.codecs import Fitted
 from scmagnify_assets.graph.describe import table_preview
+from scmagnify_assets.graph.record import RECORDS
 from scmagnify_assets.graph.resources import LakeResource, Specs
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_assets.lake.lineage import Materialization
@@ -31,7 +32,7 @@ from scmagnify_core.data.dataset import read_dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.interpretation.activity import Activity
-from scmagnify_core.network.network import Network, aggregate_seeds
+from scmagnify_core.methods.grn.granger.family import trained_model
 from scmagnify_core.prior import assemble_prior, read_base_network
 from scmagnify_core.tables.catalogue import TABLES, tables_of
 from scmagnify_core.tables.schema import STAMPED
@@ -71,6 +72,9 @@ class InMemory:
         table = TABLES[name].validate(self.encoded.tables[name])
         return (table if columns is None else table.select(list(columns))).to_pandas()
 
+    def artifact_names(self):
+        return list(self.encoded.artifacts)
+
     def artifact(self, name):
         content = self.encoded.artifacts[name]
         if isinstance(content, bytes):
@@ -82,9 +86,13 @@ class InMemory:
 
 def through_storage(asset, value, folder):
     """Encode, check that each declared table is there, and decode."""
-    encoded = CODECS[asset].encode(value, folder)
-    assert set(encoded.tables) == {table.name for table in tables_of(asset)}
-    return CODECS[asset].decode(InMemory(encoded, folder))
+    encoded = RECORDS[asset].codec.encode(value, folder)
+    assert set(encoded.tables) == {table.name for table in RECORDS[asset].tables}
+    made = Materialization(
+        "id", "run-1", asset, "small", None, "1+abc", "version", "f" * 64, encoded.seeds, (), {}, {},
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    return RECORDS[asset].codec.decode(InMemory(encoded, folder, made))
 
 
 def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp_path):
@@ -114,17 +122,24 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     np.testing.assert_array_equal(stored.transition.toarray(), operators.transition.toarray())
     assert stored.sources == prior.sources
 
-    models = trained_model(context(join_key("small", 0)), again, prior, stored, specs=specs)
-    model = through_storage("trained_model", models[0], tmp_path)
-    assert model.config == specs.get("small").granger
-    assert all(bool((model.weights[name] == value).all()) for name, value in models[0].weights.items())
-
-    networks = seed_network(context(join_key("small", 0)), {0: model}, stored, prior, specs=specs)
-    network = through_storage("seed_network", networks[0], tmp_path)
-    np.testing.assert_array_equal(network.tensor(), networks[0].tensor())
+    fitted = MODELS["scmagnify"](
+        context(), dataset=again, specs=specs, prior_network=prior, diffusion_operators=stored
+    )
+    model = through_storage("scmagnify_model", fitted, tmp_path)
+    assert set(model.fits) == {0}
+    assert trained_model(model.fits[0]).config == specs.get("small").scmagnify
+    for name, value in fitted.fits[0].arrays.items():
+        np.testing.assert_array_equal(model.fits[0].arrays[name], value)
+    assert set(fitted.tables) == {"training_history", "seed_network"}
+    inputs = {"prior_network": prior, "diffusion_operators": stored}
+    ranked = RESULTS["scmagnify"](
+        context(), dataset=again, specs=specs, lake=specs.lake, scmagnify_model=model, **inputs
+    )  # fmt: skip
+    ranked = through_storage("scmagnify_network", ranked, tmp_path)
+    assert len(ranked["networks"]) == prior.n_edges
 
     page = context()
-    aggregate = multiscale_network(page, {0: network}, again, prior, stored, specs=specs)
+    aggregate = multiscale_network(page, dataset=again, specs=specs, scmagnify_model=model, **inputs)
     assert figures(page) == {"figure", "figure_ranking", "figure_lags", "figure_stability"}
     restored = through_storage("multiscale_network", aggregate, tmp_path)
     np.testing.assert_array_equal(restored.network.tensor(), aggregate.network.tensor())
@@ -153,18 +168,18 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
     told = page.get_output_metadata("result")
     for effort in ("runtime_s", "peak_memory_mib"):
         assert {f"{effort}/{one}" for one in ("ridge", "boosted_trees", "random")} <= set(told)
-    scores = network_scores(context(), again, prior, restored, others, simpler, specs=specs, lake=specs.lake)
+    scores = network_scores(context(), again, prior, others, simpler, specs=specs, scmagnify_network=ranked)
     found = through_storage("network_scores", scores, tmp_path)["network_scores"]
     assert set(found["method"]) == {
         "scmagnify", "lagged_correlation", "ridge", "group_lasso", "boosted_trees", "correlation", "spearman", "prior",
         "shuffled_prior", "random", "elsewhere",
     }  # fmt: skip
     assert set(found["preset"]) == {"recommended"}
-    none_yet = {"baseline_networks": simpler["baseline_networks"].iloc[:0]}
+    none_yet = {"networks": simpler["networks"].iloc[:0]}
     with pytest.raises(
         InputError, match=r"'small': were made while it had no ground truth.*--select baseline_networks"
     ):
-        network_scores(context(), again, prior, restored, others, none_yet, specs=specs, lake=specs.lake)
+        network_scores(context(), again, prior, others, none_yet, specs=specs, scmagnify_network=ranked)
 
     values = {
         "dataset": again, "prior_network": prior, "multiscale_network": restored, "regfactors": factors,
@@ -172,23 +187,29 @@ def test_every_asset_called_with_values_gives_what_storage_gives_back(specs, tmp
         "communication_scores": links, "network_scores": scores,
     }  # fmt: skip
     shown = {asset: kept(asset, value, tmp_path) for asset, value in values.items()}
-    page = report(context(), trained_model={0: kept("trained_model", model, tmp_path, seed=0)}, **shown)
+    shown |= {
+        "scmagnify_model": kept("scmagnify_model", fitted, tmp_path),
+        "scmagnify_network": kept("scmagnify_network", ranked, tmp_path),
+    }
+    page = report(context(), specs=specs, **shown)
     assert through_storage("report", page, tmp_path) == page
-    for name in (*values, "trained_model", "operators"):
+    for name in (*shown, "operators"):
         assert f"id-of-{name}" in page
     assert str(len(again.cells)) in page
 
 
-def kept(asset, value, folder, seed=None):
+def kept(asset, value, folder):
     """A value in storage, made of something that is not shown itself."""
+    encoded = RECORDS[asset].codec.encode(value, folder)
+    counts = {name: len(rows) for name, rows in encoded.tables.items()}
     made, origin = (
         Materialization(
-            f"id-of-{name}", "run-1", name, "small", seed, "1+abc", "version", "f" * 64, None, (), {}, {},
+            f"id-of-{name}", "run-1", name, "small", None, "1+abc", "version", "f" * 64, None, (), {}, counts,
             datetime(2026, 1, 1, tzinfo=UTC),
         )
         for name in (asset, "operators")
     )  # fmt: skip
-    return InMemory(CODECS[asset].encode(value, folder), folder, made, (origin,))
+    return InMemory(encoded, folder, made, (origin,))
 
 
 def scores_of(**ratios):
@@ -252,7 +273,7 @@ def test_stored_values_do_not_depend_on_when_they_were_made(specs, tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         data = dataset(context(), specs.get("small"))
-        files.append(CODECS["dataset"].encode(data, folder).artifacts["dataset.h5mu"].read_bytes())
+        files.append(RECORDS["dataset"].codec.encode(data, folder).artifacts["dataset.h5mu"].read_bytes())
     assert files[0] == files[1]
 
 
@@ -270,8 +291,11 @@ def test_multiscale_network_names_missing_seeds(specs):
     data = dataset(context(), specs.get("small"))
     prior, _ = assemble_prior(read_base_network(specs.get("small").prior[0]), data)
     operators = DiffusionOperators(sparse.csr_matrix((0, 0)), np.empty((0, 1, len(prior.sources))), prior.sources)
-    with pytest.raises(InputError, match=r"seeds \[0\] of 'small': have no network yet"):
-        multiscale_network(context(), {}, data, prior, operators, specs=specs)
+    with pytest.raises(InputError, match=r"seeds \[0\] of scMagnify for 'small': have not been fitted yet"):
+        multiscale_network(
+            context(), dataset=data, prior_network=prior, diffusion_operators=operators, specs=specs,
+            scmagnify_model=Fitted({}),
+        )  # fmt: skip
 
 
 def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
@@ -281,11 +305,6 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
     data = read_dataset(spec.description)
     (path,) = spec.prior
     prior, _ = assemble_prior(read_base_network(path), data)
-    nothing = np.zeros((1, prior.n_edges), dtype=np.float32)
-    network = Network(
-        prior.sources, prior.targets, prior.source_index, prior.target_index, nothing, nothing, nothing
-    )  # fmt: skip
-    aggregate = aggregate_seeds({0: network})
     none = DiffusionOperators(sparse.csr_matrix((0, 0)), np.empty((0, 1, prior.n_edges)), prior.sources)
     activity = Activity(pd.DataFrame(columns=["cell", "source", "activity", "pvalue", "padj"]), {})
     for name, value in (
@@ -294,11 +313,11 @@ def test_optional_inputs_give_empty_tables(home, raw_settings, specs):
         ("baseline_networks", (simpler := baseline_networks(context("plain"), data, prior, none, specs=specs))),
         (
             "network_scores",
-            network_scores(context("plain"), data, prior, aggregate, others, simpler, specs=specs, lake=specs.lake),
+            network_scores(context("plain"), data, prior, others, simpler, specs=specs, scmagnify_network=None),
         ),
         ("peak_gene_links", (links := peak_gene_links(context("plain"), data, specs=specs))),
         ("tf_binding", tf_binding(context("plain"), data, links, specs=specs)),
     ):
-        for table in tables_of(name):
+        for table in RECORDS[name].tables:
             assert table.validate(value[table.name]).num_rows == 0
             assert not set(value[table.name].columns) & set(STAMPED)
