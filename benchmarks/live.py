@@ -63,7 +63,7 @@ class Live:
     @contextmanager
     def running(self) -> Iterator[None]:
         environment = os.environ | {"SCMAGNIFY_HOME": str(self.home.root), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "scmagnify_assets.doors.cli.app", "ui", "--port", str(self.port)]
+        command = [sys.executable, "-m", "scmagnify_assets.doors.cli.main", "ui", "--port", str(self.port)]
         with (self.root / "ui.log").open("w") as log:
             server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             try:

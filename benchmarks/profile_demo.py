@@ -71,13 +71,13 @@ def watch_imports(folder: Path) -> None:
 
 def run_demo(seeds: int, cells: int, settings: list[str], processes: bool) -> None:
     """`scmagnify demo`, with settings over its own."""
-    from scmagnify_assets.doors.cli import app as cli
+    from scmagnify_assets.doors.cli import data
 
     if processes:
-        cli._run = functools.partial(run_in_processes, seeds=seeds)
+        data.run_and_show = functools.partial(run_in_processes, seeds=seeds)
     else:
-        cli._run = functools.partial(cli._run, settings=settings)
-    cli.demo(seeds=seeds, cells=cells)
+        data.run_and_show = functools.partial(data.run_and_show, settings=settings)
+    data.demo(seeds=seeds, cells=cells)
 
 
 def run_in_processes(home: Any, name: str, seeds: int) -> None:

@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from scmagnify_assets.doors.cli.app import app
+from scmagnify_assets.doors.cli.main import app
 
 pytestmark = pytest.mark.timeout(2400)  # seven runs of the whole method, on a machine that does other things, too
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scmagnify_assets.doors.cli.app import app, out
+from scmagnify_assets.doors.cli.app import out
+from scmagnify_assets.doors.cli.main import app
 from scmagnify_assets.doors.rows import Format
 from scmagnify_assets.doors.terminal import Terminal
 from scmagnify_assets.lake.lakehouse import Lakehouse

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from scmagnify_assets.doors import terminal as module
-from scmagnify_assets.doors.cli.app import app
+from scmagnify_assets.doors.cli.main import app
 from scmagnify_assets.doors.rows import Format, format_of
 from scmagnify_assets.doors.terminal import Terminal
 from scmagnify_assets.lake.lakehouse import Lakehouse

@@ -863,7 +863,7 @@ def test_a_read_only_lake_is_read_like_any_other(read_only: Lakehouse, monkeypat
 def test_commands_that_read_work_on_a_read_only_lake(read_only: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from scmagnify_assets.doors.cli.app import app
+    from scmagnify_assets.doors.cli.main import app
 
     monkeypatch.setenv("SCMAGNIFY_HOME", str(read_only.root.parent))
     for arguments, expected in ((["sql", "SELECT count(*) AS n FROM edges", "--format", "json"], '"n": 3'),

@@ -87,7 +87,7 @@ def test_names_that_could_escape_or_deceive_are_refused_at_every_door(lake: Lake
 
 
 def test_add_refuses_such_names_before_it_reads_anything(home: Home, tmp_path: Path):
-    from scmagnify_assets.doors.cli.app import app
+    from scmagnify_assets.doors.cli.main import app
 
     file = tmp_path / "x.h5ad"
     file.write_bytes(b"never read")
