@@ -25,7 +25,7 @@ from pydantic import BaseModel, ByteSize, Field, ValidationError, create_model, 
 
 from scmagnify_core.data.association import AssociationConfig
 from scmagnify_core.data.description import DataDescription
-from scmagnify_core.data.references import References, absolute_references, find_references
+from scmagnify_core.data.references import References, absolute_path, absolute_references, find_references
 from scmagnify_core.diffusion import DiffusionConfig
 from scmagnify_core.errors import InputError, shorten
 from scmagnify_core.interpretation.activity import ActivityConfig
@@ -236,12 +236,12 @@ def parse_spec(raw: Mapping[str, Any], where: str = "settings") -> DatasetSpec:
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
-    """Raw settings of a TOML file; its relative paths are made absolute, relative to the TOML.
+    """Raw settings of a TOML file under their present names; its paths are absolute, relative ones start at the TOML.
 
     Raises
     ------
     InputError
-        The file is not there or is no TOML.
+        The file is not there, is no TOML, or gives a table under both its names.
     """
     if not path.is_file():
         raise InputError(f"'{path}'", "there is no such file.", "Check the path.")
@@ -249,19 +249,19 @@ def read_spec_file(path: Path) -> dict[str, Any]:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}'", f"is not valid TOML ({error}).", "Mend the line it names.") from error
-    return absolute_paths(raw, path.parent)
+    return absolute_paths(current_names(raw), path.parent)
 
 
 def absolute_paths(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """A copy of raw settings whose paths are absolute; relative ones start at ``base``."""
+    """A copy of raw settings whose paths are absolute; relative ones start at ``base``, ``~`` is the user's home."""
     result = dict(raw)
     for key in PATH_FIELDS:
         if isinstance(given := raw.get(key), str):
-            result[key] = str((base / given).resolve())
+            result[key] = absolute_path(given, base)
         elif isinstance(given, list | tuple):
-            result[key] = [str((base / one).resolve()) for one in given]
+            result[key] = [absolute_path(one, base) for one in given]
         elif isinstance(given, Mapping):
-            result[key] = {name: str((base / str(one)).resolve()) for name, one in given.items()}
+            result[key] = {name: absolute_path(str(one), base) for name, one in given.items()}
     if isinstance(references := raw.get("references"), Mapping):
         result["references"] = absolute_references(references, base)
     return result
@@ -332,37 +332,70 @@ def current_names(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None = None) -> dict[str, Any]:
-    """Raw settings with ``key=value`` overrides put over them, such as ``granger.n_lags=3``.
+    """Raw settings with ``key=value`` overrides put over them, such as ``scmagnify.n_lags=3``.
 
-    Values are read as TOML where they are (numbers, true, lists) and as text otherwise.
+    A table under a former name is the table of the present name, in ``raw`` and in the overrides alike.
 
     Raises
     ------
     InputError
-        A setting has no ``=``, or names something inside a value that has no parts.
+        A setting is not ``key=value``, or names something inside a value that has no parts.
     """
-    result: dict[str, Any] = merge({}, raw)
+    result = merge({}, current_names(raw))
     if preset is not None:
         result["preset"] = preset
     for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator or not key.strip():
-            raise InputError(f"'{setting}'", "is not of the form key=value.", "Write for instance granger.n_lags=3.")
-        *tables, name = key.strip().split(".")
-        place = result
-        for table in tables:
-            place = place.setdefault(table, {})
-            if not isinstance(place, dict):
-                raise InputError(f"'{setting}'", f"'{table}' is a value, not a table.", "Leave out what follows it.")
-        place[name] = _parse_value(text.strip())
+        above = parse_setting(setting)
+        below: Any = result
+        for part in _parts(setting.partition("=")[0])[:-1]:
+            part = FORMER_TABLES.get(part, part)
+            below = below.get(part, {})
+            if not isinstance(below, Mapping):
+                raise InputError(f"'{setting}'", f"'{part}' is a value, not a table.", "Leave out what follows it.")
+        result = merge(result, above)
     return result
 
 
-def _parse_value(text: str) -> Any:
+def parse_setting(setting: str) -> dict[str, Any]:
+    """Raw settings that ``key=value`` stands for, as a line of TOML; a value that is no TOML is text.
+
+    >>> parse_setting("granger.n_lags=3"), parse_setting("root=HSC")
+    ({'scmagnify': {'n_lags': 3}}, {'root': 'HSC'})
+
+    Raises
+    ------
+    InputError
+        There is no ``=``, or the key is none of TOML.
+    """
+    key, separator, text = setting.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"'{setting}'", "is not of the form key=value.", "Write for instance scmagnify.n_lags=3.")
+    value = text.strip()
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        found = {} if "\n" in value else tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
-        return text
+        found = {}
+    nested: Any = found.get("value", value)
+    for part in reversed(_parts(key)):
+        nested = {part: nested}
+    return current_names(nested)
+
+
+def _parts(key: str) -> list[str]:
+    """The parts of a key of TOML."""
+    try:
+        place: Any = {} if "\n" in key else tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        place = {}
+    parts = []
+    while place:  # one table in the other, to the 0
+        ((part, place),) = place.items()
+        parts.append(part)
+    if not parts:
+        raise InputError(
+            f"'{key}'", "is no key.", 'Join names by dots, and put quotes around one that holds other signs: a."b+".'
+        )
+    return parts
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

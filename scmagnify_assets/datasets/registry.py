@@ -20,7 +20,7 @@ from scmagnify_assets.datasets.partitions import announce_partitions
 from scmagnify_assets.lake.lakehouse import Lakehouse, check_name, check_new_name
 from scmagnify_core.data.references import refuse_missing_files
 from scmagnify_core.errors import InputError, StorageError, shorten
-from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, named_files, override, parse_spec
+from scmagnify_core.specification import PATH_FIELDS, DatasetSpec, named_files, override, parse_setting, parse_spec
 
 ASSET = "raw_dataset"
 DATA_VERSION = "dagster/data_version"
@@ -56,8 +56,7 @@ class Registration:
             A setting is wrong, or changes what was registered: the name or a file.
         """
         for setting in settings:
-            key = setting.partition("=")[0].strip()
-            if key in ("name", "references", *PATH_FIELDS) or key.startswith(("references.", "networks.")):
+            if not parse_setting(setting).keys().isdisjoint(("name", "references", *PATH_FIELDS)):
                 raise InputError(
                     f"--set {setting}", "changes what the data set is, for one run only.",
                     f"Register it: scmagnify add ... --name {self.name} --replace, or under another name.",

@@ -118,10 +118,19 @@ def read_references(path: Path) -> dict[str, dict[str, Any]]:
     return {name: absolute_references(table, path.parent) for name, table in raw.items()}
 
 
+def absolute_path(path: str | Path, base: Path) -> str:
+    """A path as settings give it, absolute: a relative one starts at ``base``, ``~`` is the user's home."""
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError:  # the home of a user who does not exist; that there is no such file is said later
+        expanded = Path(path)
+    return str((base / expanded).resolve())
+
+
 def absolute_references(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """A copy whose paths are absolute; relative ones start at ``base``."""
+    """A copy whose paths are absolute (`absolute_path`)."""
     return {
-        key: str((base / value).resolve()) if key in REFERENCE_FILES and isinstance(value, str) else value
+        key: absolute_path(value, base) if key in REFERENCE_FILES and isinstance(value, str) else value
         for key, value in raw.items()
     }
 

@@ -10,6 +10,7 @@ from scmagnify_core.specification import (
     files_of,
     named_files,
     override,
+    parse_setting,
     parse_spec,
     paths_in,
     read_spec_file,
@@ -85,11 +86,79 @@ def test_all_problems_are_listed_at_once():
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("scmagnify.n_lags", "not of the form key=value"), ("name.x=1", "'name' is a value, not a table")],
+    [
+        ("scmagnify.n_lags", "not of the form key=value"),
+        ("=3", "not of the form key=value"),
+        ("name.x=1", "'name' is a value, not a table"),
+        ("granger.hidden.x=1", "'hidden' is a value, not a table"),
+        ("a..b=1", "'a..b': is no key"),
+        ("SCENIC+=1", r"'SCENIC\+': is no key"),
+        ("seeds = 1\nfile=x", r"'seeds' = '1\\nfile=x'"),
+    ],
 )
 def test_overrides_that_make_no_sense_are_refused(setting, message):
     with pytest.raises(InputError, match=message):
-        override(BASE, [setting])
+        parse_spec(override(BASE | {"scmagnify": {"hidden": [8]}}, [setting]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("seeds=3", {"seeds": 3}),
+        ("network.max_cv = 0.5", {"network": {"max_cv": 0.5}}),
+        ('methods=["scmagnify", "x"]', {"methods": ["scmagnify", "x"]}),
+        ("root=HSC", {"root": "HSC"}),
+        ("root=cell type=HSC #1", {"root": "cell type=HSC #1"}),
+        ('root="3"', {"root": "3"}),
+        ("root=", {"root": ""}),
+        ('root=a\\b"c', {"root": 'a\\b"c'}),
+        ("root=1\nfile=2", {"root": "1\nfile=2"}),
+        ('networks."SCENIC+"=~/s.tsv', {"networks": {"SCENIC+": "~/s.tsv"}}),
+        ("network={max_cv=0.5, score='peak'}", {"network": {"max_cv": 0.5, "score": "peak"}}),
+        ("granger.n_lags=3", {"scmagnify": {"n_lags": 3}}),
+    ],
+)
+def test_a_setting_is_a_line_of_toml_or_text(setting, expected):
+    assert parse_setting(setting) == expected
+
+
+def test_an_override_merges_into_its_table_and_leaves_the_given_settings_alone():
+    raw = BASE | {"network": {"max_cv": 0.5, "score": "peak"}}
+    assert override(raw, ["network.max_cv=0.1"])["network"] == {"max_cv": 0.1, "score": "peak"}
+    assert override(raw, ["network={max_cv=0.1}"])["network"] == {"max_cv": 0.1, "score": "peak"}
+    assert override(BASE | {"references": "hg38"}, ['references={species="human"}'])["references"] == {
+        "species": "human"
+    }
+    assert raw["network"] == {"max_cv": 0.5, "score": "peak"}
+
+
+@pytest.mark.parametrize("written", ["granger", "scmagnify"])
+@pytest.mark.parametrize("overridden", ["granger", "scmagnify"])
+def test_an_override_wins_under_the_former_name_of_a_table_and_over_it(written, overridden):
+    raw = BASE | {written: {"n_lags": 2, "sparsity": 0.5}}
+    spec = parse_spec(override(raw, [f"{overridden}.n_lags=4"]))
+    assert (spec.scmagnify.n_lags, spec.scmagnify.sparsity) == (4, 0.5)
+
+
+def test_a_toml_is_read_under_present_names(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("[granger]\nn_lags = 2\n")
+    assert read_spec_file(path) == {"scmagnify": {"n_lags": 2}}
+    path.write_text("[granger]\nn_lags = 2\n[scmagnify]\nn_lags = 3\n")
+    with pytest.raises(InputError, match=r"\[granger\]: is the former name of \[scmagnify\], and both are given"):
+        read_spec_file(path)
+
+
+def test_paths_may_start_at_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    raw = {"file": "~/x.h5ad", "prior": ["~/a.csv", "b.csv"], "networks": {"n": "~/n.csv"},
+           "references": {"genome": "~/g.fa"}}  # fmt: skip
+    assert absolute_paths(raw, tmp_path) == {
+        "file": str(tmp_path / "me/x.h5ad"), "prior": [str(tmp_path / "me/a.csv"), str(tmp_path / "b.csv")],
+        "networks": {"n": str(tmp_path / "me/n.csv")}, "references": {"genome": str(tmp_path / "me/g.fa")},
+    }  # fmt: skip
+    nobody = "~nobody-of-this-name/x.h5ad"
+    assert absolute_paths({"file": nobody}, tmp_path) == {"file": str(tmp_path / nobody)}
 
 
 def test_broken_toml_says_where(tmp_path):
