@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ByteSize, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from scmagnify_core.data.association import AssociationConfig
-from scmagnify_core.data.description import DataDescription
+from scmagnify_core.data.description import COMPARED, EDGES, DataDescription
 from scmagnify_core.data.references import References, absolute_path, absolute_references, find_references
 from scmagnify_core.diffusion import DiffusionConfig
 from scmagnify_core.errors import InputError, shorten
@@ -51,6 +52,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     name: {**tables, **{one.name: one.presets[name] for one in FAMILIES.values() if name in one.presets}}
     for name, tables in _PRESETS.items()
 }
+RUN: JsonDict = {"panel": "Methods"}  # of the help
 PATH_FIELDS = (
     "file", "fragments", "peaks", "prior", "curated", "truth", "ligand_receptor", "receptor_tf", "networks",
 )  # fmt: skip
@@ -63,34 +65,47 @@ FORMER_TABLES: Mapping[str, str] = {"granger": "scmagnify"}
 class _Spec(DataDescription):
     """A data set and how to run the method on it, every default filled in."""
 
-    preset: Literal["recommended", "published"] = Field("recommended", description="Named set of settings.")
+    preset: Literal["recommended", "published"] = Field(
+        "recommended",
+        description="Named set of settings; `published` is that of the publication.",
+        json_schema_extra=RUN,
+    )
     references: References | None = Field(
-        None, description="Genome, annotation and motifs: a name of the references TOML, or a table."
+        None,
+        description="Genome, annotation and motifs: a name that `scmagnify references` lists, or a table.",
+        json_schema_extra=EDGES,
     )
     curated: Path | None = Field(
-        None, description="Edges that are candidates whatever other evidence says: source, target[, weight]."
+        None,
+        description="Edges that are candidates whatever other evidence says: source, target[, weight].",
+        json_schema_extra=EDGES,
     )
     networks: dict[str, Path] = Field(
         default_factory=dict,
         description="Networks made elsewhere, by name, to be compared with this one: source, target[, weight].",
+        json_schema_extra={**COMPARED, "option": "network"},
     )
     memory_budget: ByteSize | None = Field(
         None,
         gt=0,
         exclude=True,  # decides how a result is computed, not what it is: no part of any version
         description="Memory that a step may use, such as '8 GB'; 80 % of what the machine allows when omitted.",
+        json_schema_extra=RUN,
     )
     methods: tuple[str, ...] = Field(
         (MAIN,),
         description="Methods to run, by name, or `all`. What is not named costs nothing.",
-        json_schema_extra={"option": "method"},
+        json_schema_extra={**RUN, "option": "method"},
     )
     interpret: str | None = Field(
         None,
         description="The method whose network `edges`, RegFactors, activities, communication and the report are made "
         f"from; {MAIN} when omitted, or the first network method where {MAIN} is not run.",
+        json_schema_extra=RUN,
     )
-    seeds: int = Field(3, ge=1, le=MAX_SEEDS, description="Fits of each method, with seeds 0, 1, ...")
+    seeds: int = Field(
+        3, ge=1, le=MAX_SEEDS, description="Fits of each method, with seeds 0, 1, ...", json_schema_extra=RUN
+    )
     gene_association: AssociationConfig = Field(
         default_factory=AssociationConfig, description="Genes that change along pseudotime."
     )

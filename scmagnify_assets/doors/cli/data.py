@@ -1,6 +1,5 @@
 """Data sets: what is registered, and how more of them are."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from scmagnify_assets.doors.cli.app import err, find_home, out, program, rows_of
+from scmagnify_assets.doors.cli.options import SettingsCommand
 from scmagnify_assets.doors.cli.runs import run_and_show
 from scmagnify_assets.doors.terminal import print_rows
 
@@ -54,55 +54,20 @@ def demo(
     run_and_show(home, "demo")
 
 
-@commands.command(rich_help_panel="Data sets")
+@commands.command(cls=SettingsCommand, rich_help_panel="Data sets")
 def add(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="h5ad or h5mu file, or a TOML that describes one.")],
-    name: Annotated[
-        str | None, typer.Option(help="Name of the data set; the file's name without ending by default.")
-    ] = None,
-    prior: Annotated[
-        list[Path] | None,
-        typer.Option(help="Base network: source, target[, weight] (parquet, CSV, TSV); may be repeated."),
-    ] = None,
-    references: Annotated[
-        str | None, typer.Option(help="Genome, annotation and motifs to build the prior from; a declared name.")
-    ] = None,
-    curated: Annotated[
-        Path | None, typer.Option(help="Edges that are candidates in any case: source, target[, weight].")
-    ] = None,
-    fragments: Annotated[
-        Path | None, typer.Option(help="ATAC fragments (10x), for files without an ATAC modality.")
-    ] = None,
-    peaks: Annotated[Path | None, typer.Option(help="BED file of peaks, to count the fragments in.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="Ground truth: source, target[, sign, lag, kind].")] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Network made elsewhere (CellOracle, SCENIC, ...), to compare: NAME=FILE; may be repeated."
-        ),
-    ] = None,
-    time_key: Annotated[str | None, typer.Option(help="Column of obs with the pseudotime.")] = None,
-    root: Annotated[
-        str | None, typer.Option(help="Compute pseudotime from this barcode, cluster or column=value.")
-    ] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer with the expression; X by default.")] = None,
-    values: Annotated[str | None, typer.Option(help="counts or log; looked up by default.")] = None,
-    species: Annotated[str | None, typer.Option(help="Species, for the record.")] = None,
-    cluster_key: Annotated[str | None, typer.Option(help="Column of obs with cell groups.")] = None,
-    lineage_key: Annotated[str | None, typer.Option(help="Column of obs with lineages.")] = None,
-    lineage: Annotated[list[str] | None, typer.Option(help="Keep only this lineage; may be repeated.")] = None,
-    sample_key: Annotated[str | None, typer.Option(help="Column of obs with samples.")] = None,
-    ligand_receptor: Annotated[Path | None, typer.Option(help="Ligand-receptor pairs.")] = None,
-    receptor_tf: Annotated[Path | None, typer.Option(help="Receptor-TF pairs.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other key of the TOML, as key=value.")
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, as table.key=value (`scmagnify settings`). May be repeated."),
     ] = None,
-    replace: Annotated[bool, typer.Option(help="Allow new content under a name that is taken.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Allow new content under a name that is taken.")] = False,
 ) -> None:
     """Validate a data set, write its TOML and register it.
 
     The file stays where it is. Settings come from a TOML of the same name beside it, if there is one, over those of
-    `$SCMAGNIFY_HOME/incoming/defaults.toml`, and the options are put over them; what results is written to
+    `$SCMAGNIFY_HOME/incoming/defaults.toml`. The options are put over them. The result is written to
     `$SCMAGNIFY_HOME/incoming/NAME.toml`.
 
     Candidate edges come from a base network (`--prior`), from the data's own chromatin (`--references`, see
@@ -111,17 +76,12 @@ def add(
     Examples: `scmagnify add blood.h5ad --name blood --prior collectri.parquet --time-key dpt_pseudotime`,
     `scmagnify add marrow.h5mu --references hg38 --root HSC`,
     `scmagnify add blood.h5ad --network celloracle=links.csv --network scenic=adjacencies.tsv`
-
-    Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
-    `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables `[networks]`,
-    `[gene_association]`, `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`,
-    `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
     """
     import tomli_w
 
     from scmagnify_assets.datasets import registry
     from scmagnify_assets.datasets.intake import complete, inspect
-    from scmagnify_assets.lake.lakehouse import Lakehouse, check_name
+    from scmagnify_assets.lake.lakehouse import Lakehouse
     from scmagnify_assets.service.runner import open_instance
     from scmagnify_core.specification import merge, override, read_spec_file
 
@@ -132,21 +92,7 @@ def add(
         raw = merge(read_spec_file(shared), raw)
     if file.suffix != ".toml":
         raw["file"] = str(file.resolve())
-    options = {
-        "prior": prior, "truth": truth, "time_key": time_key, "root": root, "layer": layer, "values": values,
-        "species": species, "cluster_key": cluster_key, "lineage_key": lineage_key, "lineages": lineage,
-        "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
-        "references": references, "curated": curated, "fragments": fragments, "peaks": peaks,
-        "networks": _named_paths(network or ()),
-    }  # fmt: skip
-    given = {
-        key: str(value) if isinstance(value, Path) else list(map(str, value)) if isinstance(value, list) else value
-        for key, value in options.items()
-        if value
-    }
-    raw = complete(override(raw | given, settings or ()), Path.cwd(), home, name or file.stem)
-    if name:
-        raw["name"] = check_name(name)
+    raw = complete(override(raw | context.obj, settings or ()), Path.cwd(), home, file.stem)
     with err.status(f"Reading {file.name}"):
         found = inspect(raw, f"'{beside}'" if beside.is_file() else "options", needs_evidence=False)
     toml = home.incoming / f"{raw['name']}.toml"
@@ -217,20 +163,3 @@ def datasets() -> None:
         out.print("No data sets yet. Add one: scmagnify add FILE --name NAME --prior PRIOR, or try: scmagnify demo")
         return
     print_rows(rows, out)
-
-
-def _named_paths(given: Sequence[str]) -> dict[str, str]:
-    """Paths by name, from arguments of the form NAME=FILE."""
-    from scmagnify_core.errors import InputError
-
-    paths: dict[str, str] = {}
-    for one in given:
-        name, _, path = one.partition("=")
-        if not name or not path:
-            raise InputError(
-                f"--network {one}", "is not of the form NAME=FILE.", "Say, --network celloracle=links.csv"
-            )
-        if name in paths:
-            raise InputError(f"--network {one}", f"gives '{name}' once more.", "Give each network its own name.")
-        paths[name] = path
-    return paths
