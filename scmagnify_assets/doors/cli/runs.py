@@ -1,6 +1,7 @@
-"""Runs: the method on a data set, its settings, progress meanwhile and what one wants to see afterwards."""
+"""Runs: the methods on a data set, their settings, progress meanwhile and what one wants to see afterwards."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,63 +9,79 @@ import typer
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from scmagnify_assets.doors.cli.app import err, find_home, out, program, rows_of
+from scmagnify_assets.doors.cli.app import err, find_home, open_lake, out, program, rows_of
 from scmagnify_assets.doors.terminal import print_rows
 
 if TYPE_CHECKING:
     from scmagnify_assets.home import Home
-
-NEXT_QUERY = """SELECT source, target, score, signed_score, lag, stability
-FROM edges WHERE dataset = $name ORDER BY score DESC LIMIT 10"""
+    from scmagnify_core.specification import DatasetSpec
 
 commands = typer.Typer()
+
+STRONGEST = """SELECT source, target, score, signed_score, lag, stability
+FROM edges WHERE dataset = $name ORDER BY score DESC LIMIT 10"""
+SCORES = """SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
+       method, round(auprc_ratio, 2) AS auprc_ratio,
+       printf('%.2f to %.2f', auprc_ratio_low, auprc_ratio_high) AS "95 % over TFs", round(epr, 2) AS epr,
+       round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
+       round(lag_spearman, 2) AS lag_spearman
+FROM network_scores
+WHERE dataset = $name AND prior_edges <> 'removed' AND variant = 'canonical' AND list_contains($methods, method)
+ORDER BY truth, asked, auprc_ratio DESC"""
 
 
 @commands.command(rich_help_panel="Runs")
 def run(
     name: Annotated[str, typer.Argument(help="Name of a registered data set.")],
-    seeds: Annotated[int | None, typer.Option(help="Models to train, with seeds 0, 1, ...")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Setting for this run, as key=value; may be repeated.")
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Method of this run instead of those of the data set, or `all`. May be repeated."),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="recommended or published.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Fits of each method, with seeds 0, 1, ...")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named set of settings: recommended or published.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Setting of this run, as table.key=value (`scmagnify settings`). May be repeated."
+        ),
+    ] = None,
     select: Annotated[
-        list[str] | None, typer.Option(help="Only this asset; may be repeated. What it needs must be there.")
+        list[str] | None,
+        typer.Option(help="Only this asset. What it is made from must be there. May be repeated."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
 ) -> None:
-    """Run the whole method on a data set, or some assets of it.
+    """Run the methods of a data set, and what is made of their results.
 
-    Results of the same data set are replaced, those of others are not touched, and former versions stay readable.
+    Results of the same data set are replaced. Those of others are not touched, and former versions stay readable.
 
-    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --set granger.n_lags=3 --set granger.device=cuda`,
+    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --method all`,
+    `scmagnify run blood --set scmagnify.n_lags=3 --set scmagnify.device=cuda`,
     `scmagnify run blood --preset published`, `scmagnify run blood --select regfactors --select regfactor_activity`
     """
-    home = find_home()
+    own = (*(settings or ()), *([f"methods={json.dumps(method)}"] if method else ()))
     run_and_show(
-        home, name, seeds=seeds, settings=settings or (), preset=preset, select=select or (), verbose=verbose
+        find_home(), name, seeds=seeds, settings=own, preset=preset, select=tuple(select or ()), verbose=verbose
     )
 
 
 @commands.command(rich_help_panel="Runs")
 def settings(
     key: Annotated[
-        str | None, typer.Argument(help="Only this table or key, such as granger or granger.n_lags.")
+        str | None, typer.Argument(help="Only this table or key, such as scmagnify or scmagnify.n_lags.")
     ] = None,
 ) -> None:
     """List every setting of a data set: what it may be, what it is when left out, and what it means.
 
-    They stand in the data set's TOML, a key of a table under its name (`[granger]`, then `n_lags = 3`), or on the
-    command line, as `--set granger.n_lags=3`.
+    They stand in the data set's TOML, a key of a table under its name (`[scmagnify]`, then `n_lags = 3`), or on the
+    command line, as `--set scmagnify.n_lags=3`.
 
-    Examples: `scmagnify settings`, `scmagnify settings granger`
+    Examples: `scmagnify settings`, `scmagnify settings scmagnify`
     """
     from scmagnify_core import settings as declared
-    from scmagnify_core.errors import InputError
 
-    found = [one for one in declared.settings() if key in (None, one.key, one.table)]
-    if not found:
-        raise InputError(f"'{key}'", "is no setting.", f"Tables: {', '.join(filter(None, declared.tables()))}.")
+    known = declared.settings()
+    found = known if key is None else _settings_under(key, known)
     for table, about in declared.tables().items():
         if not (own := [one for one in found if one.table == table]):
             continue
@@ -79,13 +96,47 @@ def settings(
         out.print(shown, "")
 
 
-def run_and_show(home: "Home", name: str, *, verbose: bool = False, **options: Any) -> None:
-    """Run the graph of a data set with a bar per asset, then show the results (options: `run_dataset`)."""
+def _settings_under(key: str, known: Sequence[Any]) -> list[Any]:
+    """The settings of a table or of one key; the table may be given by its former name."""
+    from difflib import get_close_matches
+
+    from scmagnify_core.errors import InputError
+    from scmagnify_core.specification import FORMER_TABLES
+
+    table, dot, rest = key.partition(".")
+    present = f"{FORMER_TABLES.get(table, table)}{dot}{rest}"
+    if found := [one for one in known if present in (one.key, one.table)]:
+        return found
+    spelled = {former: [name] for former, name in FORMER_TABLES.items()}
+    # Also by the last part alone, which is what one remembers.
+    for one in known:
+        for spelling, meant in ((one.table, one.table), (one.key, one.key), (one.name, one.key)):
+            if spelling and meant not in spelled.setdefault(spelling, []):
+                spelled[spelling].append(meant)
+    near = [f"'{meant}'" for one in get_close_matches(present, spelled, n=1) for meant in spelled[one]]
+    tables = ", ".join(dict.fromkeys(one.table for one in known if one.table))
+    said = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"Tables: {tables}."
+    raise InputError(f"'{key}'", "is no setting.", said)
+
+
+def run_and_show(
+    home: "Home",
+    name: str,
+    *,
+    seeds: int | None = None,
+    settings: Sequence[str] = (),
+    preset: str | None = None,
+    select: Sequence[str] = (),
+    verbose: bool = False,
+) -> None:
+    """Run a data set with a line of progress for each asset, then show its results (`run_dataset`)."""
+    from scmagnify_assets.datasets import registry
     from scmagnify_assets.service.runner import run_dataset
 
+    level = "INFO" if verbose else "CRITICAL"
     with progress():
-        run_dataset(home, name, log_level="INFO" if verbose else "CRITICAL", **options)
-    summarize(name)
+        run_dataset(home, name, seeds=seeds, settings=settings, preset=preset, select=select, log_level=level)
+    summarize(registry.find(open_lake(home), name).spec(settings, preset))
 
 
 @contextmanager
@@ -111,44 +162,69 @@ def progress() -> Iterator[None]:
             yield
 
 
-def summarize(name: str) -> None:
-    """What one wants to see first after a run."""
-    edges = rows_of(NEXT_QUERY, {"name": name})
-    if not edges.num_rows:  # some assets were selected, and none of them made a network
+def summarize(spec: "DatasetSpec") -> None:
+    """Print what one wants to see first after a run: strongest edges, rows of each method, scores, what to ask next."""
+    named, command = {"name": spec.name}, program()
+    has_edges = False
+    if spec.interpreted is not None:
+        edges = rows_of(STRONGEST, named)
+        if has_edges := bool(edges.num_rows):  # else some assets were selected, and none of them made a network
+            others = f" (method {spec.interpreted})" if len(spec.methods) > 1 else ""
+            out.print(f"\n[bold]Strongest edges of {spec.name}[/]{others}")
+            print_rows(edges, out)
+    made = _rows_of_methods(spec)
+    if made and (len(spec.methods) > 1 or not has_edges):
+        out.print(f"\n[bold]What the methods made of {spec.name}[/]")
+        shown = RichTable("method", "table", box=None, header_style="bold", pad_edge=False)
+        shown.add_column("rows", justify="right")
+        for method, table, n_rows in made:
+            shown.add_row(method, table, f"{n_rows:,}")
+        out.print(shown)
+    _show_scores(spec)
+    if has_edges:
+        query = f"FROM edge_provenance WHERE dataset = '{spec.name}' ORDER BY score DESC LIMIT 1"
+        _suggest("Ask next, which seeds, file and code made the strongest edge:", f'{command} sql "{query}"')
+        if rows_of("SELECT 1 FROM tf_binding WHERE dataset = $name LIMIT 1", named).num_rows:
+            query = (
+                "SELECT source, target, peak, distance_bp, correlation, motif, motif_start, strand, motif_pvalue "
+                f"FROM edge_evidence WHERE dataset = '{spec.name}' ORDER BY score DESC LIMIT 5"
+            )
+            _suggest("Which peaks and motifs speak for it:", f'{command} sql "{query}"')
+    elif made:
+        query = f"FROM {made[0][1]} WHERE dataset = '{spec.name}' LIMIT 10"
+        _suggest("Look at the rows:", f'{command} sql "{query}"')
+    else:
         return
-    out.print(f"\n[bold]Strongest edges of {name}[/]")
-    print_rows(edges, out)
-    scores = rows_of(
-        """SELECT truth, CASE prior_edges WHEN 'only' THEN 'order of candidates' ELSE 'whole truth' END AS asked,
-                   method, round(auprc_ratio, 2) AS auprc_ratio,
-                   printf('%.2f to %.2f', auprc_ratio_low, auprc_ratio_high) AS "95 % over TFs", round(epr, 2) AS epr,
-                   round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
-                   round(lag_spearman, 2) AS lag_spearman
-            FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed' AND variant = 'canonical'
-                AND (method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
-                     OR method IN (SELECT method FROM imported_networks WHERE dataset = $name))
-            ORDER BY truth, asked, auprc_ratio DESC""",
-        {"name": name},
-    )
+    _suggest("Look at the graph:", f"{command} ui")
+    if rows_of("SELECT 1 FROM artifacts WHERE asset = 'report' AND dataset = $name LIMIT 1", named).num_rows:
+        _suggest("All of it on one page, to read and to mail:", f"{command} report {spec.name} --open")
+
+
+def _rows_of_methods(spec: "DatasetSpec") -> list[tuple[str, str, int]]:
+    """Method, table and number of rows of what the methods of a data set say of it, as far as it was made."""
+    from scmagnify_core.methods.families import METHODS
+
+    lake, made = open_lake(find_home()), []
+    for method in spec.methods:
+        current = lake.current(METHODS[method].result_asset, spec.name)
+        made += [(method, table, n) for table, n in (current.tables if current else {}).items() if n]
+    return made
+
+
+def _show_scores(spec: "DatasetSpec") -> None:
+    """Scores of the data set's methods, of networks made elsewhere, and of all baselines and controls."""
+    from scmagnify_core.methods.families import FAMILIES, METHODS
+
+    beside = [name for name in FAMILIES if name not in METHODS]
+    methods = [*(one.name for one in spec.network_methods), *spec.networks, *beside]
+    scores = rows_of(SCORES, {"name": spec.name, "methods": methods})
     if scores.num_rows:
         out.print(
             "\n[bold]Against the ground truth[/]: 1 is a random order; every method ranks the candidates only, which "
             "alone beats random on the whole truth"
         )
         print_rows(scores, out)
-    command = program()
-    query = f"FROM edge_provenance WHERE dataset = '{name}' ORDER BY score DESC LIMIT 1"
-    out.print(
-        f'\nAsk next, which seeds, file and code made the strongest edge:\n  {command} sql "{query}"', soft_wrap=True
-    )
-    has_motifs = rows_of("SELECT 1 FROM tf_binding WHERE dataset = $name LIMIT 1", {"name": name}).num_rows
-    if has_motifs:
-        query = (
-            "SELECT source, target, peak, distance_bp, correlation, motif, motif_start, strand, motif_pvalue "
-            f"FROM edge_evidence WHERE dataset = '{name}' ORDER BY score DESC LIMIT 5"
-        )
-        out.print(f'Which peaks and motifs speak for it:\n  {command} sql "{query}"', soft_wrap=True)
-    out.print(f"Look at the graph:\n  {command} ui", highlight=False)
-    made = "SELECT 1 FROM artifacts WHERE asset = 'report' AND dataset = $name LIMIT 1"
-    if rows_of(made, {"name": name}).num_rows:
-        out.print(f"All of it on one page, to read and to mail:\n  {command} report {name} --open", highlight=False)
+
+
+def _suggest(why: str, command: str) -> None:
+    out.print(f"\n{escape(why)}\n  {escape(command)}", soft_wrap=True, highlight=False)
