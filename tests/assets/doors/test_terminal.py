@@ -9,10 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from scmagnify_assets.doors import terminal as module
-from scmagnify_assets.doors.cli.main import app
 from scmagnify_assets.doors.rows import Format, format_of
 from scmagnify_assets.doors.terminal import Terminal
 from scmagnify_assets.lake.lakehouse import Lakehouse
@@ -232,17 +230,3 @@ def test_prompt_answers_goes_on_after_errors_and_keeps_history(
 def test_words_complete_tables_functions_columns_and_data_sets(lake: Lakehouse) -> None:
     words = Terminal(lake, Format.csv).words()
     assert {"edges", "top_regulators(", "signed_score", "'blood'", ".schema", "ORDER BY"} <= set(words)
-
-
-def test_settings_lists_a_table_a_key_or_says_which_tables_there_are() -> None:
-    runner = CliRunner()
-    said = runner.invoke(app, ["settings", "granger"]).output
-    assert "n_lags" in said
-    assert "integer >= 1" in said
-    assert "lag_step" not in said
-    said = runner.invoke(app, ["settings", "diffusion.lag_step"]).output
-    assert '"none")' in said  # as published
-    assert "n_neighbors" not in said
-    failed = runner.invoke(app, ["settings", "grangr"])
-    assert isinstance(failed.exception, InputError)
-    assert "Tables: gene_association" in str(failed.exception)
