@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from scmagnify_assets.doors import terminal as module
-from scmagnify_assets.doors.rows import Format, format_of
+from scmagnify_assets.doors.rows import Format
 from scmagnify_assets.doors.terminal import Terminal
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_core.errors import InputError
@@ -172,21 +172,6 @@ def test_remedies_fit_the_mistake(lake: Lakehouse) -> None:
     for query, said in mistakes.items():
         with pytest.raises(InputError, match=said):
             Terminal(lake, Format.csv).ask(query)
-
-
-def test_format_of_follows_the_ending_and_keeps_what_is_there(tmp_path: Path) -> None:
-    assert format_of(None, None) is Format.table
-    assert format_of(tmp_path / "x.PARQUET", None) is Format.parquet
-    assert format_of(tmp_path / "x.md", Format.markdown) is Format.markdown
-    assert format_of(tmp_path / "x.txt", Format.csv) is Format.csv
-    with pytest.raises(InputError, match="has no ending that says what to write"):
-        format_of(tmp_path / "x.xlsx", None)
-    with pytest.raises(InputError, match="is not for json"):
-        format_of(tmp_path / "x.csv", Format.json)
-    (tmp_path / "there.csv").touch()
-    with pytest.raises(InputError, match="exists already"):
-        format_of(tmp_path / "there.csv", None)
-    assert format_of(tmp_path / "there.csv", None, force=True) is Format.csv
 
 
 def test_rows_too_wide_for_the_screen_stand_upright(lake: Lakehouse) -> None:
