@@ -183,7 +183,7 @@ def summarize(spec: "DatasetSpec") -> None:
     _show_scores(spec)
     if has_edges:
         query = f"FROM edge_provenance WHERE dataset = '{spec.name}' ORDER BY score DESC LIMIT 1"
-        _suggest("Ask next, which seeds, file and code made the strongest edge:", f'{command} sql "{query}"')
+        _suggest("\nAsk next, which seeds, file and code made the strongest edge:", f'{command} sql "{query}"')
         if rows_of("SELECT 1 FROM tf_binding WHERE dataset = $name LIMIT 1", named).num_rows:
             query = (
                 "SELECT source, target, peak, distance_bp, correlation, motif, motif_start, strand, motif_pvalue "
@@ -192,7 +192,7 @@ def summarize(spec: "DatasetSpec") -> None:
             _suggest("Which peaks and motifs speak for it:", f'{command} sql "{query}"')
     elif made:
         query = f"FROM {made[0][1]} WHERE dataset = '{spec.name}' LIMIT 10"
-        _suggest("Look at the rows:", f'{command} sql "{query}"')
+        _suggest("\nLook at the rows:", f'{command} sql "{query}"')
     else:
         return
     _suggest("Look at the graph:", f"{command} ui")
@@ -227,4 +227,4 @@ def _show_scores(spec: "DatasetSpec") -> None:
 
 
 def _suggest(why: str, command: str) -> None:
-    out.print(f"\n{escape(why)}\n  {escape(command)}", soft_wrap=True, highlight=False)
+    out.print(f"{escape(why)}\n  {escape(command)}", soft_wrap=True, highlight=False)

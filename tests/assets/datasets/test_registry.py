@@ -99,6 +99,8 @@ def test_a_prior_with_other_content_is_other_content(lake, raw_settings, tmp_pat
 
 def test_a_run_may_not_change_which_files_it_reads(lake, raw_settings):
     registration = registry.register(lake, raw_settings)
+    with pytest.raises(InputError, match='--set "file"=x.h5ad: changes what the data set is'):
+        registration.spec(['"file"=x.h5ad'])
     with pytest.raises(InputError, match="--set file=x.h5ad: changes what the data set is"):
         registration.spec(["file=x.h5ad"])
 
