@@ -54,14 +54,17 @@ def _places(families: Collection[str | None]) -> dict[str, tuple[int, tuple[str 
 
 
 def awaited_assets() -> list[str]:
-    """Assets for which assets of another wave wait; of several in one wave only the last, which follows the others."""
+    """Assets for which assets of another wave wait, but for those that are there anyway once another one is."""
     place = _places([None, *METHODS])
     inputs = {name: [one for one in RECORDS[name].inputs if one in place] for name in place}
-    waits = {one for name in place for one in inputs[name] if place[one] != place[name]}
 
-    def before(name: str) -> set[str]:
-        direct = {one for one in inputs[name] if place[one] == place[name]}
-        return direct.union(*(before(one) for one in direct))
+    def above(name: str) -> set[str]:
+        return set(inputs[name]).union(*(above(one) for one in inputs[name]))
 
-    followed = {one for name in waits for one in before(name)}
-    return [name for name in place if name in waits - followed]
+    waits = {
+        one
+        for name in place
+        for one in inputs[name]
+        if place[one] != place[name] and not any(one in above(other) for other in inputs[name])
+    }
+    return [name for name in place if name in waits]
