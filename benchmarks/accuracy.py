@@ -80,18 +80,18 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "score at the strongest lag": {"network": {"score": "peak"}},
     "lags weighted with their signs": {"network": {"lag_weights": "signed"}},
     "fit to all cells, not the mean over halves": {"one_fit": True},
-    "backbone alone": {"granger": {"state_dependence": "never"}},
-    "cells' own coefficients always": {"granger": {"state_dependence": "always"}},
-    "no backbone (neural, smooth)": {"granger": {"backbone": "none", "smoothness": 10.0}},
-    "... and little smoothness": {"granger": {"backbone": "none", "smoothness": 0.02}},
+    "backbone alone": {"scmagnify": {"state_dependence": "never"}},
+    "cells' own coefficients always": {"scmagnify": {"state_dependence": "always"}},
+    "no backbone (neural, smooth)": {"scmagnify": {"backbone": "none", "smoothness": 10.0}},
+    "... and little smoothness": {"scmagnify": {"backbone": "none", "smoothness": 0.02}},
     "... smooth, published initial weights": {
-        "granger": {"backbone": "none", "smoothness": 10.0, "output_init": "xavier"}
+        "scmagnify": {"backbone": "none", "smoothness": 10.0, "output_init": "xavier"}
     },
-    "... smooth, free branch weights": {"granger": {"backbone": "none", "smoothness": 10.0, "attention": "free"}},
+    "... smooth, free branch weights": {"scmagnify": {"backbone": "none", "smoothness": 10.0, "attention": "free"}},
     "... smooth, penalty averaged over all pairs": {
-        "granger": {"backbone": "none", "smoothness": 10.0, "penalty_scale": "pairs"}
+        "scmagnify": {"backbone": "none", "smoothness": 10.0, "penalty_scale": "pairs"}
     },
-    "... smooth, cv filter": {"granger": {"backbone": "none", "smoothness": 10.0}, "network": {"max_cv": 0.2}},
+    "... smooth, cv filter": {"scmagnify": {"backbone": "none", "smoothness": 10.0}, "network": {"max_cv": 0.2}},
 }
 
 
@@ -144,7 +144,7 @@ def spec_of(preset: str, changes: dict[str, Any] | None = None) -> DatasetSpec:
 
 
 def operators_of(problem: Problem, spec: DatasetSpec) -> DiffusionOperators:
-    return diffusion_operators(problem.dataset, problem.prior.sources, spec.granger.n_lags, spec.diffusion)
+    return diffusion_operators(problem.dataset, problem.prior.sources, spec.scmagnify.n_lags, spec.diffusion)
 
 
 def infer(
@@ -152,7 +152,9 @@ def infer(
 ) -> tuple[pd.DataFrame, dict[int, Network], list[Any]]:
     """Edges aggregated over seeds, the network of each, and what each says of its backbone."""
     targets = problem.dataset.expression(problem.prior.targets)
-    results = train_seeds(operators, targets, problem.dataset.pseudotime, problem.prior, spec.granger, range(n_seeds))
+    results = train_seeds(
+        operators, targets, problem.dataset.pseudotime, problem.prior, spec.scmagnify, range(n_seeds)
+    )
     networks = {seed: read_network(result, operators, problem.prior) for seed, result in results.items()}
     reports = [result.backbone for result in results.values()]
     support = ridge_path(operators.lagged, standardize(targets), problem.prior, (DENSE_STRENGTH,))[0]

@@ -32,8 +32,8 @@ from scmagnify_core.specification import DatasetSpec, parse_spec
 
 
 def infer(dataset: Dataset, prior: PriorNetwork, spec: DatasetSpec) -> pd.DataFrame:
-    operators = diffusion_operators(dataset, prior.sources, spec.granger.n_lags, spec.diffusion)
-    result = train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.granger)
+    operators = diffusion_operators(dataset, prior.sources, spec.scmagnify.n_lags, spec.diffusion)
+    result = train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.scmagnify)
     return aggregate_seeds({0: read_network(result, operators, prior)}, spec.network).edges
 
 

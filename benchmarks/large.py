@@ -47,11 +47,11 @@ if __name__ == "__main__":
 
     operators = step(
         "diffusion operators",
-        lambda: diffusion_operators(dataset, prior.sources, spec.granger.n_lags, spec.diffusion),
+        lambda: diffusion_operators(dataset, prior.sources, spec.scmagnify.n_lags, spec.diffusion),
     )
     result = step(
         "training",
-        lambda: train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.granger),
+        lambda: train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.scmagnify),
     )
     network = step("reading the network", lambda: read_network(result, operators, prior))
     targets = standardize(dataset.expression(prior.targets))

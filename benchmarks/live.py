@@ -350,7 +350,7 @@ def latency(live: Live, options: argparse.Namespace) -> dict[str, Any]:
 def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
     """Many data sets at once: trainings one at a time, no failed write, no lock error, memory within bounds."""
     names = [f"set{number:02d}" for number in range(options.datasets)]
-    granger = {} if options.epochs is None else {"granger": {"max_epochs": options.epochs}}
+    granger = {} if options.epochs is None else {"scmagnify": {"max_epochs": options.epochs}}
     for name in names:
         live.prepare(name, options.cells, options.seeds, **granger)
     with live.running():

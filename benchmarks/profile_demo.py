@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/profile_demo.py
     OMP_NUM_THREADS=1 python benchmarks/profile_demo.py --processes   # steps as processes, as `scmagnify ui` runs them
-    OMP_NUM_THREADS=1 python benchmarks/profile_demo.py --set granger.max_epochs=5
+    OMP_NUM_THREADS=1 python benchmarks/profile_demo.py --set scmagnify.max_epochs=5
 
 Runs the whole graph on a simulated data set in a fresh home, in a fresh interpreter, and reads Dagster's event log.
 For each asset, in seconds of wall-clock time:
@@ -233,7 +233,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], help="setting of the run, such as granger.max_epochs=5")
+    parser.add_argument(
+        "--set", action="append", default=[], help="setting of the run, such as scmagnify.max_epochs=5"
+    )
     parser.add_argument("--processes", action="store_true", help="each step in a process, as `scmagnify ui` does")
     parser.add_argument("--keep", type=Path, help="new folder for the home, the event log and the imports")
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)

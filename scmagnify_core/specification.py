@@ -1,7 +1,7 @@
 """The TOML beside a data set, as one frozen model: what the file holds, and how to run the method on it.
 
 The command line, the UI and the assets all read this model and nothing else. A setting is looked up in three
-places, the later one winning: the preset, the TOML's own tables (``[granger]`` and so on), and what a run overrides.
+places, the later one winning: the preset, the TOML's own tables (``[scmagnify]`` and so on), and what a run overrides.
 
 Presets
 -------
@@ -332,7 +332,7 @@ def current_names(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None = None) -> dict[str, Any]:
-    """Raw settings with ``key=value`` overrides put over them, such as ``granger.n_lags=3``.
+    """Raw settings with ``key=value`` overrides put over them, such as ``scmagnify.n_lags=3``.
 
     Values are read as TOML where they are (numbers, true, lists) and as text otherwise.
 
@@ -341,14 +341,17 @@ def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None
     InputError
         A setting has no ``=``, or names something inside a value that has no parts.
     """
-    result: dict[str, Any] = merge({}, raw)
+    result: dict[str, Any] = merge({}, current_names(raw))
     if preset is not None:
         result["preset"] = preset
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator or not key.strip():
-            raise InputError(f"'{setting}'", "is not of the form key=value.", "Write for instance granger.n_lags=3.")
+            raise InputError(
+                f"'{setting}'", "is not of the form key=value.", "Write for instance scmagnify.n_lags=3."
+            )
         *tables, name = key.strip().split(".")
+        tables[:1] = [FORMER_TABLES.get(one, one) for one in tables[:1]]
         place = result
         for table in tables:
             place = place.setdefault(table, {})

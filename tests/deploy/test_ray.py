@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "small"
 SEEDS = 2
-SLOW = ("granger.max_epochs=800", "granger.patience=800")  # while it trains, its run's worker is killed
+SLOW = ("scmagnify.max_epochs=800", "scmagnify.patience=800")  # while it trains, its run's worker is killed
 CHECKED = "dataset"  # the asset whose checks run, too: those of one are enough to see that they can
 
 
@@ -119,7 +119,7 @@ def settings(simulated: dict[str, Path]) -> dict[str, Any]:
     return {
         "name": DATASET, "file": str(simulated["data"]), "cluster_key": "cell_type", "seeds": SEEDS, **files,
         "references": {key: str(simulated[key]) for key in keys},
-        "granger": {"n_lags": 3, "max_epochs": 4, "hidden": [8]}, "communication": {"n_permutations": 50},
+        "scmagnify": {"n_lags": 3, "max_epochs": 4, "hidden": [8]}, "communication": {"n_permutations": 50},
     }  # fmt: skip
 
 

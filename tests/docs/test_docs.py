@@ -32,7 +32,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md"
 SERVES = "scmagnify ui"  # until it is stopped: the tests of the UI do
 ELSEWHERE = ("make demo", "make test", "make ui", "make docs", ". .venv/bin/activate", SERVES)
 FAST = """
-[granger]
+[scmagnify]
 n_lags = 3
 max_epochs = 4
 

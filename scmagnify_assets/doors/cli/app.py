@@ -147,7 +147,7 @@ def add(
 
     Keys of the TOML: those of the options with underscores, and `gene_key`, `library_size_key`, `pca_key`,
     `transition_key`, `min_cells`, `n_top_genes`, `seeds`, `preset`, `memory_budget`, and the tables `[networks]`,
-    `[gene_association]`, `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[granger]`,
+    `[gene_association]`, `[peak_gene_links]`, `[tf_binding]`, `[prior_network]`, `[diffusion]`, `[scmagnify]`,
     `[network]`, `[regfactors]`, `[activity]`, `[communication]`.
     """
     import tomli_w
@@ -251,7 +251,7 @@ def run(
 
     Results of the same data set are replaced, those of others are not touched, and former versions stay readable.
 
-    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --set granger.n_lags=3 --set granger.device=cuda`,
+    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --set scmagnify.n_lags=3 --set scmagnify.device=cuda`,
     `scmagnify run blood --preset published`, `scmagnify run blood --select regfactors --select regfactor_activity`
     """
     home = _home()
@@ -261,15 +261,15 @@ def run(
 @app.command()
 def settings(
     key: Annotated[
-        str | None, typer.Argument(help="Only this table or key, such as granger or granger.n_lags.")
+        str | None, typer.Argument(help="Only this table or key, such as scmagnify or scmagnify.n_lags.")
     ] = None,
 ) -> None:
     """List every setting of a data set: what it may be, what it is when left out, and what it means.
 
-    They stand in the data set's TOML, a key of a table under its name (`[granger]`, then `n_lags = 3`), or on the
-    command line, as `--set granger.n_lags=3`.
+    They stand in the data set's TOML, a key of a table under its name (`[scmagnify]`, then `n_lags = 3`), or on the
+    command line, as `--set scmagnify.n_lags=3`.
 
-    Examples: `scmagnify settings`, `scmagnify settings granger`
+    Examples: `scmagnify settings`, `scmagnify settings scmagnify`
     """
     from scmagnify_core import settings as declared
     from scmagnify_core.errors import InputError

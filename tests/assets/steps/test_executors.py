@@ -169,7 +169,7 @@ def test_needs_of_an_asset_override_the_declared(monkeypatch: pytest.MonkeyPatch
     declared = Needs(cpus=1, memory_gib=4, gpus=1)
     assert needs_of("trained_model", declared) == declared
     assert needs_of("dataset") == Needs()
-    monkeypatch.setenv("SCMAGNIFY_NEEDS", '{"trained_model": {"memory_gib": 32}, "dataset": {"cpus": 4}}')
+    monkeypatch.setenv("SCMAGNIFY_NEEDS", '{"scmagnify_model": {"memory_gib": 32}, "dataset": {"cpus": 4}}')
     assert needs_of("trained_model", declared) == Needs(cpus=1, memory_gib=32, gpus=1)
     assert needs_of("dataset") == Needs(cpus=4)
     assert needs_of("regfactors", declared) == declared
