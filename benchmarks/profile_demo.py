@@ -83,20 +83,18 @@ def run_demo(seeds: int, cells: int, settings: list[str], processes: bool) -> No
 def run_in_processes(home: Any, name: str, seeds: int) -> None:
     """What `run_dataset` does, each step in a process of its own."""
     from scmagnify_assets.datasets import registry
-    from scmagnify_assets.datasets.partitions import join_key
+    from scmagnify_assets.graph.waves import waves
     from scmagnify_assets.lake.lakehouse import Lakehouse
-    from scmagnify_assets.service.runner import WAVES, open_instance
+    from scmagnify_assets.service.runner import open_instance
 
     with open_instance(home) as instance:
         registry.announce(instance, registry.find(Lakehouse(home.lake), name))
-    for wave in WAVES:
-        which = ["--partition", name]
-        if wave[0] == "trained_model":
-            which = ["--partition-range", f"{join_key(name, 0)}...{join_key(name, seeds - 1)}"]
+    for wave in waves(["scmagnify"]):
+        which = [] if wave.is_over_datasets else ["--partition", name]
         command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "scmagnify_assets.definitions"]
         # One step at a time, so that what is imported meanwhile is that step's.
         environment = os.environ | {"DAGSTER_HOME": str(home.dagster), "SCMAGNIFY_MAX_CONCURRENT": "1"}
-        subprocess.run([*command, "--select", ",".join(wave), *which], env=environment, check=True)
+        subprocess.run([*command, "--select", ",".join(wave.assets), *which], env=environment, check=True)
 
 
 # ---------------------------------------------------------------- from outside

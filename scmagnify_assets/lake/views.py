@@ -153,7 +153,7 @@ LEFT JOIN (SELECT dataset, count(DISTINCT source) AS n_sources, count(DISTINCT t
         example="FROM dataset_summary ORDER BY dataset",
     ),
     View(
-        "baseline_networks", "What simpler methods and controls make of the same data; of data sets with a ground truth.",
+        "baseline_networks", "Edges of baselines and controls, for data sets with a ground truth.",
         _of("networks", "dataset", "method", "source", "target", "score", "signed_score", "lag", "rank", "runtime_s",
             "peak_memory_mib", "materialization_id"),
         """

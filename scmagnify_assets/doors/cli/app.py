@@ -251,7 +251,8 @@ def run(
 
     Results of the same data set are replaced, those of others are not touched, and former versions stay readable.
 
-    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --set scmagnify.n_lags=3 --set scmagnify.device=cuda`,
+    Examples: `scmagnify run blood --seeds 5`, `scmagnify run blood --set scmagnify.n_lags=3`,
+    `scmagnify run blood --set scmagnify.device=cuda`,
     `scmagnify run blood --preset published`, `scmagnify run blood --select regfactors --select regfactor_activity`
     """
     home = _home()
