@@ -4,6 +4,7 @@ Commands say what they do by example (``--help``). Heavy packages are imported w
 typing errors answer at once.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,6 +126,9 @@ def add(
     lineage_key: Annotated[str | None, typer.Option(help="Column of obs with lineages.")] = None,
     lineage: Annotated[list[str] | None, typer.Option(help="Keep only this lineage; may be repeated.")] = None,
     sample_key: Annotated[str | None, typer.Option(help="Column of obs with samples.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method to run; may be repeated, or `all`. By default scmagnify.")
+    ] = None,
     ligand_receptor: Annotated[Path | None, typer.Option(help="Ligand-receptor pairs.")] = None,
     receptor_tf: Annotated[Path | None, typer.Option(help="Receptor-TF pairs.")] = None,
     settings: Annotated[
@@ -168,7 +172,7 @@ def add(
     options = {
         "prior": prior, "truth": truth, "time_key": time_key, "root": root, "layer": layer, "values": values,
         "species": species, "cluster_key": cluster_key, "lineage_key": lineage_key, "lineages": lineage,
-        "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf,
+        "sample_key": sample_key, "ligand_receptor": ligand_receptor, "receptor_tf": receptor_tf, "methods": method,
         "references": references, "curated": curated, "fragments": fragments, "peaks": peaks,
         "networks": _named_paths(network or ()),
     }  # fmt: skip
@@ -241,6 +245,9 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Setting for this run, as key=value; may be repeated.")
     ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method to run this time; may be repeated, or `all`.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="recommended or published.")] = None,
     select: Annotated[
         list[str] | None, typer.Option(help="Only this asset; may be repeated. What it needs must be there.")
@@ -255,8 +262,9 @@ def run(
     `scmagnify run blood --set scmagnify.device=cuda`,
     `scmagnify run blood --preset published`, `scmagnify run blood --select regfactors --select regfactor_activity`
     """
-    home = _home()
-    _run(home, name, seeds=seeds, settings=settings or (), preset=preset, select=select or (), verbose=verbose)
+    chosen = [f"methods={json.dumps(method)}"] if method else []
+    options = {"seeds": seeds, "settings": [*(settings or ()), *chosen], "preset": preset, "select": select or ()}
+    _run(_home(), name, verbose=verbose, **options)
 
 
 @app.command()
@@ -575,8 +583,7 @@ def _summarize(name: str) -> None:
                    round(epr_ceiling, 1) AS epr_ceiling, round(sign_accuracy, 2) AS sign_accuracy,
                    round(lag_spearman, 2) AS lag_spearman
             FROM network_scores WHERE dataset = $name AND prior_edges <> 'removed' AND variant = 'canonical'
-                AND (method IN ('scmagnify', 'group_lasso', 'boosted_trees', 'correlation', 'prior', 'random')
-                     OR method IN (SELECT method FROM imported_networks WHERE dataset = $name))
+                AND method NOT IN ('ridge', 'lagged_correlation', 'spearman', 'shuffled_prior')
             ORDER BY truth, asked, auprc_ratio DESC""",
         {"name": name},
     )
