@@ -236,7 +236,7 @@ def test_words_complete_tables_functions_columns_and_data_sets(lake: Lakehouse) 
 
 def test_settings_lists_a_table_a_key_or_says_which_tables_there_are() -> None:
     runner = CliRunner()
-    said = runner.invoke(app, ["settings", "granger"]).output
+    said = runner.invoke(app, ["settings", "scmagnify"]).output
     assert "n_lags" in said
     assert "integer >= 1" in said
     assert "lag_step" not in said
