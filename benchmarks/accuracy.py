@@ -32,8 +32,9 @@ from scmagnify_core.data.dataset import Dataset, read_dataset
 from scmagnify_core.diffusion import DiffusionOperators, diffusion_operators, standardize
 from scmagnify_core.evaluation.leaderboard import rank_baselines
 from scmagnify_core.evaluation.scores import score_network
-from scmagnify_core.methods.grn.granger.inference import read_network
-from scmagnify_core.methods.grn.granger.training import train_seeds
+from scmagnify_core.methods.family import Inputs
+from scmagnify_core.methods.grn.granger.family import FAMILY, trained_model
+from scmagnify_core.methods.packing import unpack
 from scmagnify_core.network.edge_tests import edge_pvalues
 from scmagnify_core.network.network import Network, aggregate_seeds, top_edges
 from scmagnify_core.numerics.group_elastic_net import group_elastic_net
@@ -80,18 +81,18 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "score at the strongest lag": {"network": {"score": "peak"}},
     "lags weighted with their signs": {"network": {"lag_weights": "signed"}},
     "fit to all cells, not the mean over halves": {"one_fit": True},
-    "backbone alone": {"granger": {"state_dependence": "never"}},
-    "cells' own coefficients always": {"granger": {"state_dependence": "always"}},
-    "no backbone (neural, smooth)": {"granger": {"backbone": "none", "smoothness": 10.0}},
-    "... and little smoothness": {"granger": {"backbone": "none", "smoothness": 0.02}},
+    "backbone alone": {"scmagnify": {"state_dependence": "never"}},
+    "cells' own coefficients always": {"scmagnify": {"state_dependence": "always"}},
+    "no backbone (neural, smooth)": {"scmagnify": {"backbone": "none", "smoothness": 10.0}},
+    "... and little smoothness": {"scmagnify": {"backbone": "none", "smoothness": 0.02}},
     "... smooth, published initial weights": {
-        "granger": {"backbone": "none", "smoothness": 10.0, "output_init": "xavier"}
+        "scmagnify": {"backbone": "none", "smoothness": 10.0, "output_init": "xavier"}
     },
-    "... smooth, free branch weights": {"granger": {"backbone": "none", "smoothness": 10.0, "attention": "free"}},
+    "... smooth, free branch weights": {"scmagnify": {"backbone": "none", "smoothness": 10.0, "attention": "free"}},
     "... smooth, penalty averaged over all pairs": {
-        "granger": {"backbone": "none", "smoothness": 10.0, "penalty_scale": "pairs"}
+        "scmagnify": {"backbone": "none", "smoothness": 10.0, "penalty_scale": "pairs"}
     },
-    "... smooth, cv filter": {"granger": {"backbone": "none", "smoothness": 10.0}, "network": {"max_cv": 0.2}},
+    "... smooth, cv filter": {"scmagnify": {"backbone": "none", "smoothness": 10.0}, "network": {"max_cv": 0.2}},
 }
 
 
@@ -144,19 +145,18 @@ def spec_of(preset: str, changes: dict[str, Any] | None = None) -> DatasetSpec:
 
 
 def operators_of(problem: Problem, spec: DatasetSpec) -> DiffusionOperators:
-    return diffusion_operators(problem.dataset, problem.prior.sources, spec.granger.n_lags, spec.diffusion)
+    return diffusion_operators(problem.dataset, problem.prior.sources, spec.scmagnify.n_lags, spec.diffusion)
 
 
 def infer(
     problem: Problem, spec: DatasetSpec, operators: DiffusionOperators, n_seeds: int
 ) -> tuple[pd.DataFrame, dict[int, Network], list[Any]]:
     """Edges aggregated over seeds, the network of each, and what each says of its backbone."""
-    targets = problem.dataset.expression(problem.prior.targets)
-    results = train_seeds(operators, targets, problem.dataset.pseudotime, problem.prior, spec.granger, range(n_seeds))
-    networks = {seed: read_network(result, operators, problem.prior) for seed, result in results.items()}
-    reports = [result.backbone for result in results.values()]
-    support = ridge_path(operators.lagged, standardize(targets), problem.prior, (DENSE_STRENGTH,))[0]
-    return aggregate_seeds(networks, spec.network, support).edges, networks, reports
+    inputs = Inputs(problem.dataset, problem.prior, operators)
+    fits = FAMILY.fit(inputs, spec.scmagnify, range(n_seeds), lambda *told: None)
+    networks = {seed: unpack(fit, inputs) for seed, fit in fits.items()}
+    reports = [trained_model(fit).backbone for fit in fits.values()]
+    return aggregate_seeds(networks, spec.network).edges, networks, reports
 
 
 def score(problem: Problem, edges: pd.DataFrame, method: str, **more: Any) -> list[dict[str, Any]]:
@@ -198,7 +198,7 @@ def compare(problem: Problem, n_seeds: int, **more: Any) -> list[dict[str, Any]]
         state_dependent=float(np.mean(kept)), residual_gain=float(np.mean([one.residual_gain for one in reports])),
         **more,
     )  # fmt: skip
-    for ranking in rank_baselines(problem.dataset, problem.prior, operators):
+    for ranking in rank_baselines(Inputs(problem.dataset, problem.prior, operators)):
         if isinstance(ranking, str):
             print(f"  {ranking}")
         elif ranking.method not in {"prior", "shuffled_prior"}:
@@ -326,9 +326,9 @@ def _one_fit(problem: Problem, operators: DiffusionOperators) -> pd.DataFrame:
         found,
         np.abs(found),
         np.zeros_like(found),
+        dense=ridge_path(operators.lagged, targets, prior, (DENSE_STRENGTH,))[0],
     )
-    support = ridge_path(operators.lagged, targets, prior, (DENSE_STRENGTH,))[0]
-    return aggregate_seeds({0: network}, None, support).edges
+    return aggregate_seeds({0: network}).edges
 
 
 def stability(options: argparse.Namespace) -> None:

@@ -21,8 +21,9 @@ from scmagnify_core.data.dataset import Dataset, read_dataset
 from scmagnify_core.data.references import References
 from scmagnify_core.diffusion import diffusion_operators
 from scmagnify_core.evaluation.scores import score_network
-from scmagnify_core.methods.grn.granger.inference import read_network
-from scmagnify_core.methods.grn.granger.training import train
+from scmagnify_core.methods.family import Inputs
+from scmagnify_core.methods.grn.granger.family import FAMILY
+from scmagnify_core.methods.packing import unpack
 from scmagnify_core.network.network import aggregate_seeds
 from scmagnify_core.prior import assemble_prior, read_base_network
 from scmagnify_core.prior.build import bind_motifs, find_evidence, link_regions
@@ -32,9 +33,10 @@ from scmagnify_core.specification import DatasetSpec, parse_spec
 
 
 def infer(dataset: Dataset, prior: PriorNetwork, spec: DatasetSpec) -> pd.DataFrame:
-    operators = diffusion_operators(dataset, prior.sources, spec.granger.n_lags, spec.diffusion)
-    result = train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.granger)
-    return aggregate_seeds({0: read_network(result, operators, prior)}, spec.network).edges
+    operators = diffusion_operators(dataset, prior.sources, spec.scmagnify.n_lags, spec.diffusion)
+    inputs = Inputs(dataset, prior, operators)
+    (fit,) = FAMILY.fit(inputs, spec.scmagnify, [0], lambda *told: None).values()
+    return aggregate_seeds({0: unpack(fit, inputs)}, spec.network).edges
 
 
 def pairs(frame: pd.DataFrame, first: str, second: str) -> set[tuple[str, str]]:

@@ -10,6 +10,7 @@ time of this process is that of one thread, except where a library takes the cor
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from record import peak_gib, save
@@ -47,16 +48,16 @@ if __name__ == "__main__":
 
     operators = step(
         "diffusion operators",
-        lambda: diffusion_operators(dataset, prior.sources, spec.granger.n_lags, spec.diffusion),
+        lambda: diffusion_operators(dataset, prior.sources, spec.scmagnify.n_lags, spec.diffusion),
     )
     result = step(
         "training",
-        lambda: train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.granger),
+        lambda: train(operators, dataset.expression(prior.targets), dataset.pseudotime, prior, spec.scmagnify),
     )
     network = step("reading the network", lambda: read_network(result, operators, prior))
     targets = standardize(dataset.expression(prior.targets))
     dense = step("dense model", lambda: ridge_path(operators.lagged, targets, prior, (DENSE_STRENGTH,))[0])
-    edges = step("ranking", lambda: aggregate_seeds({0: network}, spec.network, dense)).edges
+    edges = step("ranking", lambda: aggregate_seeds({0: replace(network, dense=dense)}, spec.network)).edges
     lineages = dataset.labels("lineage")
     step("p-values", lambda: edge_pvalues(operators.lagged, targets, dataset.pseudotime, lineages, prior))
     factors = step("RegFactors", lambda: decompose(network, spec.regfactors))

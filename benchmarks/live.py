@@ -32,16 +32,17 @@ import pandas as pd
 import tomli_w
 
 from scmagnify_assets.datasets import registry
+from scmagnify_assets.graph.record import RECORDS
+from scmagnify_assets.graph.waves import waves
 from scmagnify_assets.home import Home
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_assets.service.code_server import RUN_WORKER, STEP_SERVER
-from scmagnify_assets.service.runner import WAVES
 from scmagnify_assets.service.server import log_file
 from scmagnify_core.simulation.simulated_genome import simulate_genome
 from scmagnify_core.simulation.simulation import SimulationConfig, simulate
-from scmagnify_core.tables.catalogue import TABLES, tables_of
+from scmagnify_core.tables.catalogue import TABLES
 
-SEED_ASSETS = WAVES[1]
+WAVES = [wave.assets for wave in waves(["scmagnify"]) if not wave.is_over_datasets]
 SERVICES = {"daemon": "dagster._daemon run", "code server": "-m scmagnify_assets.service.code_server"}
 MIB = 2**20
 
@@ -137,8 +138,7 @@ class Live:
                 continue
             for wave in WAVES:
                 for asset in wave:
-                    for seed in range(settings["seeds"]) if asset in SEED_ASSETS else [-1]:
-                        where = (name, asset, seed)
+                    for where in [(name, asset, -1)]:
                         if where not in newest.index:
                             missing.append(f"{where}: missing")
                             continue
@@ -202,7 +202,7 @@ class Live:
             return sorted(step_servers | {one.parent for one in processes if one.pid in workers})
         steps = {one.pid: one.name for one in processes if one.parent in step_servers}
         if kind == "training":
-            return [pid for pid, name in steps.items() if name == "trained_model"]
+            return [pid for pid, name in steps.items() if name == "scmagnify_model"]
         if kind == "lakehouse write":
             return [pid for pid in steps if self._is_writing(pid)]
         return sorted(steps)
@@ -289,18 +289,18 @@ def damage(live: Live) -> dict[str, list[str]]:
         if table.mode != "replace":
             continue
         rows = lake.read(table.name)
-        for partition, part in rows.groupby(list(table.partition_by)):
+        for partition, part in rows.groupby([one for one in table.partition_by if one != "seed"]):
             makers = part["materialization_id"].unique()
             if len(makers) != 1:
                 torn.append(f"{table.name} {partition}: rows of {len(makers)} writes")
             elif json.loads(lineage.loc[makers[0], "tables"])[table.name] != len(part):
                 torn.append(f"{table.name} {partition}: {len(part)} rows, not those of its write")
     for asset in {asset for wave in WAVES for asset in wave}:
-        for name, settings in live.dropped.items():
-            for seed in range(settings["seeds"]) if asset in SEED_ASSETS else [None]:
-                made = lake.current(asset, name, seed)
-                for table in tables_of(asset) if made is not None else ():
-                    ids = set(lake.read(table.name, name, seed)["materialization_id"])
+        for name in live.dropped:
+            if (made := lake.current(asset, name)) is not None:
+                for table in RECORDS[asset].tables:
+                    rows = lake.read(table.name, name)
+                    ids = set((rows[rows["asset"] == asset] if "asset" in rows else rows)["materialization_id"])
                     if ids - {made.materialization_id}:
                         torn.append(f"{table.name} of {name}: visible rows are not of the current materialization")
     return {"lost": lost, "torn": torn}
@@ -350,7 +350,7 @@ def latency(live: Live, options: argparse.Namespace) -> dict[str, Any]:
 def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
     """Many data sets at once: trainings one at a time, no failed write, no lock error, memory within bounds."""
     names = [f"set{number:02d}" for number in range(options.datasets)]
-    granger = {} if options.epochs is None else {"granger": {"max_epochs": options.epochs}}
+    granger = {} if options.epochs is None else {"scmagnify": {"max_epochs": options.epochs}}
     for name in names:
         live.prepare(name, options.cells, options.seeds, **granger)
     with live.running():
@@ -361,7 +361,7 @@ def queue(live: Live, options: argparse.Namespace) -> dict[str, Any]:
         took = time.time() - started
         left = live.incomplete()
         events = live.events()
-    training = events[(events["step"] == "trained_model") & events["kind"].isin(["STEP_START", "STEP_SUCCESS"])]
+    training = events[(events["step"] == "scmagnify_model") & events["kind"].isin(["STEP_START", "STEP_SUCCESS"])]
     spans = []
     for _, rows in training.groupby("run"):
         spans.append((rows["time"].min(), rows["time"].max()))

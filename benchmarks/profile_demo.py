@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/profile_demo.py
     OMP_NUM_THREADS=1 python benchmarks/profile_demo.py --processes   # steps as processes, as `scmagnify ui` runs them
-    OMP_NUM_THREADS=1 python benchmarks/profile_demo.py --set granger.max_epochs=5
+    OMP_NUM_THREADS=1 python benchmarks/profile_demo.py --set scmagnify.max_epochs=5
 
 Runs the whole graph on a simulated data set in a fresh home, in a fresh interpreter, and reads Dagster's event log.
 For each asset, in seconds of wall-clock time:
@@ -83,20 +83,18 @@ def run_demo(seeds: int, cells: int, settings: list[str], processes: bool) -> No
 def run_in_processes(home: Any, name: str, seeds: int) -> None:
     """What `run_dataset` does, each step in a process of its own."""
     from scmagnify_assets.datasets import registry
-    from scmagnify_assets.datasets.partitions import join_key
+    from scmagnify_assets.graph.waves import waves
     from scmagnify_assets.lake.lakehouse import Lakehouse
-    from scmagnify_assets.service.runner import WAVES, open_instance
+    from scmagnify_assets.service.runner import open_instance
 
     with open_instance(home) as instance:
         registry.announce(instance, registry.find(Lakehouse(home.lake), name))
-    for wave in WAVES:
-        which = ["--partition", name]
-        if wave[0] == "trained_model":
-            which = ["--partition-range", f"{join_key(name, 0)}...{join_key(name, seeds - 1)}"]
+    for wave in waves(["scmagnify"]):
+        which = [] if wave.is_over_datasets else ["--partition", name]
         command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "scmagnify_assets.definitions"]
         # One step at a time, so that what is imported meanwhile is that step's.
         environment = os.environ | {"DAGSTER_HOME": str(home.dagster), "SCMAGNIFY_MAX_CONCURRENT": "1"}
-        subprocess.run([*command, "--select", ",".join(wave), *which], env=environment, check=True)
+        subprocess.run([*command, "--select", ",".join(wave.assets), *which], env=environment, check=True)
 
 
 # ---------------------------------------------------------------- from outside
@@ -233,7 +231,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], help="setting of the run, such as granger.max_epochs=5")
+    parser.add_argument(
+        "--set", action="append", default=[], help="setting of the run, such as scmagnify.max_epochs=5"
+    )
     parser.add_argument("--processes", action="store_true", help="each step in a process, as `scmagnify ui` does")
     parser.add_argument("--keep", type=Path, help="new folder for the home, the event log and the imports")
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)

@@ -85,7 +85,7 @@ def make_problem(size: str, density: float = DENSITY) -> Problem:
     mask.flat[rng.choice(free, round(density * mask.size) - int(mask.sum()), replace=False)] = True
     # A lag is a step on the graph, as in the public package.
     diffusion = spec.diffusion.model_copy(update={"lag_step": None})
-    operators = diffusion_operators(dataset, sources, spec.granger.n_lags, diffusion)
+    operators = diffusion_operators(dataset, sources, spec.scmagnify.n_lags, diffusion)
     n_cells = len(dataset.cells)
     held_out = np.sort(rng.choice(n_cells, round(HELD_OUT * n_cells), replace=False))
     values = dataset.expression(targets).astype(np.float64)
@@ -252,8 +252,8 @@ if __name__ == "__main__":
     else:
         given = read_problem(problem_file(arguments.size, arguments.folder))
         changes = {key: json.loads(value) for key, value in (setting.split("=") for setting in arguments.set)}
-        description = {"name": "planted", "file": "none.h5mu", "preset": arguments.preset, "granger": changes}
+        description = {"name": "planted", "file": "none.h5mu", "preset": arguments.preset, "scmagnify": changes}
         # The neural model alone, which is what the public package trains.
-        settings = parse_spec(description).granger.model_copy(update={"backbone": "none"})
+        settings = parse_spec(description).scmagnify.model_copy(update={"backbone": "none"})
         result = measure(given, settings, arguments.seed, arguments.bar)
         print(json.dumps({"preset": arguments.preset, "changes": changes, **result}, indent=1))

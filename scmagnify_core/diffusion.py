@@ -463,7 +463,7 @@ def plan_memory(
     needed = max(graphs, fixed + lagged)
     if needed <= budget:
         return MemoryPlan(needed, budget, None)
-    remedy = "Take fewer TFs (a stricter prior), fewer lags (granger.n_lags) or fewer neighbours"
+    remedy = "Take fewer TFs (a stricter prior), fewer lags (scmagnify.n_lags) or fewer neighbours"
     block_bytes = n_lags * min(n_sources, BLOCK_SOURCES) * column
     least = max(graphs, fixed + block_bytes)
     check_fits(f"diffusion operators of {n_cells:,} cells, {n_sources} TFs and {n_lags} lags", least, budget, remedy)

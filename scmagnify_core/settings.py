@@ -96,9 +96,9 @@ def _page() -> Iterator[str]:
     yield ""
     yield (
         "Every key of a data set's TOML, generated from what validates it; `scmagnify settings` prints the same. A\n"
-        "key of a table stands under its name there (`[granger]`, then `n_lags = 3`), and as `--set granger.n_lags=3`\n"
-        'on the command line. Where `none` is among the values, `"none"` undoes what a preset sets. *Published* says\n'
-        "what the preset of that name sets otherwise."
+        "key of a table stands under its name there (`[scmagnify]`, then `n_lags = 3`), and as\n"
+        '`--set scmagnify.n_lags=3` on the command line. Where `none` is among the values, `"none"` undoes what a\n'
+        "preset sets. *Published* says what the preset of that name sets otherwise."
     )
     found = settings()
     for table, about in tables().items():

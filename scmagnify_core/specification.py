@@ -1,7 +1,7 @@
 """The TOML beside a data set, as one frozen model: what the file holds, and how to run the method on it.
 
 The command line, the UI and the assets all read this model and nothing else. A setting is looked up in three
-places, the later one winning: the preset, the TOML's own tables (``[granger]`` and so on), and what a run overrides.
+places, the later one winning: the preset, the TOML's own tables (``[scmagnify]`` and so on), and what a run overrides.
 
 Presets
 -------
@@ -362,8 +362,8 @@ def override(raw: Mapping[str, Any], settings: Sequence[str], preset: str | None
     for setting in settings:
         above = parse_setting(setting)
         below: Any = result
-        for part in _parts(setting.partition("=")[0])[:-1]:
-            part = FORMER_TABLES.get(part, part)
+        table, *inside = _parts(setting.partition("=")[0])
+        for part in (FORMER_TABLES.get(table, table), *inside)[:-1]:
             below = below.get(part, {})
             if not isinstance(below, Mapping):
                 raise InputError(f"'{setting}'", f"'{part}' is a value, not a table.", "Leave out what follows it.")

@@ -26,7 +26,7 @@ class Specs(dg.ConfigurableResource):
 
     lake: LakeResource
     preset: str = Field("", description="Preset for this run: recommended or published; the data set's when empty.")
-    settings: list[str] = Field([], description="Overrides for this run, such as granger.n_lags=3.")
+    settings: list[str] = Field([], description="Overrides for this run, such as scmagnify.n_lags=3.")
 
     def get(self, dataset: str) -> DatasetSpec:
         """Settings of one data set, every default filled in."""

@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from scmagnify_assets.graph.catalogue import ASSETS
-from scmagnify_assets.graph.record import RECORDS, Record, order_of_assets
+from scmagnify_assets.graph.record import RECORDS, order_of_assets
+from scmagnify_core.methods.families import METHODS
 
 OVER_DATASETS = frozenset(
     asset.key.to_user_string() for asset in ASSETS if asset.partitions_def is None
@@ -27,35 +28,43 @@ class Wave:
 
 def waves(methods: Collection[str]) -> list[Wave]:
     """The waves of a data set that runs these methods, in order."""
-    wanted = [
-        RECORDS[name] for name in order_of_assets()
-        if name in RECORDS and RECORDS[name].family in (None, *methods)
-    ]  # fmt: skip
-    stage: dict[str, int] = {}
-    for record in wanted:
-        above = [RECORDS[name] for name in record.inputs if name in stage]
-        stage[record.name] = max((stage[one.name] + (_run(one) != _run(record)) for one in above), default=0)
-    runs = sorted({(stage[one.name], _run(one)) for one in wanted}, key=lambda run: (run[0], str(run[1])))
+    place = _places([None, *methods])
     return [
         Wave(
-            tuple(one.name for one in wanted if (stage[one.name], _run(one)) == (number, run)),
+            tuple(name for name in place if place[name] == (stage, run)),
             family=run[0],
             is_over_datasets=run[1],
         )
-        for number, run in runs
+        for stage, run in sorted(set(place.values()), key=lambda one: (one[0], str(one[1])))
     ]
 
 
-def _run(record: Record) -> tuple[str | None, bool]:
-    return record.family, record.name in OVER_DATASETS
+def _places(families: Collection[str | None]) -> dict[str, tuple[int, tuple[str | None, bool]]]:
+    """The stage and the run of every asset of these families, in the order of the graph.
+
+    Assets of one stage wait for none of each other's runs.
+    """
+    place: dict[str, tuple[int, tuple[str | None, bool]]] = {}
+    for name in order_of_assets():
+        if name in RECORDS and RECORDS[name].family in families:
+            run = (RECORDS[name].family, name in OVER_DATASETS)
+            above = [place[one] for one in RECORDS[name].inputs if one in place]
+            place[name] = max((stage + (one != run) for stage, one in above), default=0), run
+    return place
 
 
 def awaited_assets() -> list[str]:
-    """Assets for which assets of another wave wait."""
+    """Assets for which assets of another wave wait, but for those that are there anyway once another one is."""
+    place = _places([None, *METHODS])
+    inputs = {name: [one for one in RECORDS[name].inputs if one in place] for name in place}
+
+    def above(name: str) -> set[str]:
+        return set(inputs[name]).union(*(above(one) for one in inputs[name]))
+
     waits = {
-        name
-        for record in RECORDS.values()
-        for name in record.inputs
-        if name in RECORDS and _run(RECORDS[name]) != _run(record)
+        one
+        for name in place
+        for one in inputs[name]
+        if place[one] != place[name] and not any(one in above(other) for other in inputs[name])
     }
-    return [name for name in order_of_assets() if name in waits]
+    return [name for name in place if name in waits]

@@ -58,6 +58,7 @@ from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,6 +68,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from scmagnify_assets.lake import dictionary, views
 from scmagnify_assets.lake.files import sync
 from scmagnify_assets.lake.lineage import Input, Materialization, code_version, new_materialization_id
+from scmagnify_assets.lake.upgrade import carry_over
 from scmagnify_core.errors import InputError, StorageError, shorten
 from scmagnify_core.tables.catalogue import TABLES
 from scmagnify_core.tables.schema import Table
@@ -232,6 +234,7 @@ class Lakehouse:
                         self.compact(MANY_FILES)
                 if (extension := extension_path()) and not self._views_are_current():
                     self._write_views(extension)
+            carry_over(self)
 
     def _compare_schemas(self) -> dict[str, list[pa.Field]]:
         """Nullable columns that stored tables lack; raises for every other difference, before any change."""
@@ -316,12 +319,13 @@ class Lakehouse:
         Parameters
         ----------
         asset
-            Asset that is materialized; its tables are those that `scmagnify_core.tables.catalogue` declares for it.
+            Asset that is materialized. In a table that several assets write, only its own rows are replaced.
         dataset, seed
-            The partition. ``seed`` is None exactly for assets whose tables have no seed.
+            The partition. With a ``seed`` only the rows of that seed are replaced; without one those of all seeds, and
+            a table with a seed has it in its body.
         tables
-            Body columns of every table of the asset. An empty frame removes the partition's rows. Leaving a table
-            out is an error, as its rows would stay behind from an earlier materialization.
+            Body columns of every table of the asset. An empty frame removes the partition's rows. Leaving out a table
+            that the asset wrote before is an error, as its rows would stay behind.
         artifacts
             Name to content, or to a file that is copied.
         run_id
@@ -341,11 +345,20 @@ class Lakehouse:
         check_name(asset, "Asset name")
         check_name(dataset)
         seed = None if seed is None else operator.index(seed)  # it becomes part of a predicate
+        if unknown := [name for name in tables if name not in TABLES]:
+            raise ValueError(f"asset {asset!r} writes {unknown}, which are no tables")
         declared = {name: TABLES[name] for name in tables}
+        if seed is not None:
+            if without := [name for name, table in declared.items() if "seed" not in table.schema.names]:
+                raise ValueError(f"seed is {seed!r}, but {without} have no seed")
+            tables = {name: frame.assign(seed=np.int16(seed)) for name, frame in tables.items()}
         if not tables and not artifacts:
             raise ValueError(f"asset {asset!r} has neither tables nor artefacts to write")
 
         bodies = {name: declared[name].validate(tables[name]) for name in declared}
+        former = self.current(asset, dataset, seed)
+        if former is not None and (left := {name for name in former.tables if name in TABLES} - set(tables)):
+            raise ValueError(f"asset {asset!r} wrote {sorted(left)} before: their rows would stay behind")
         with self._reporting(f"Reading the artefacts of {asset} for {dataset}", []):
             objects = [_Artifact.of(name, artifacts[name]) for name in sorted(artifacts)]
         made = Materialization(
@@ -355,7 +368,7 @@ class Lakehouse:
             dataset=dataset,
             seed=seed,
             code_version=code_version(),
-            data_version=_content_hash(bodies, objects),
+            data_version=_content_hash(bodies, objects, () if seed is None else ("seed",)),
             file_sha256=file_sha256,
             seeds=None if seeds is None else tuple(int(one) for one in seeds),
             inputs=tuple(inputs),
@@ -592,8 +605,8 @@ class Lakehouse:
                 )
             version = marks["version"][0].as_py()
             # Of that version only this partition is sure to be there still, so only its files may be opened.
-            (story,) = self._rows("lineage", _key_of(materialization_id), ["dataset", "asset"]).to_pylist()
-            where |= {c: story[c] for c in declared.partition_by if c != "seed" and where.get(c) is None}
+            (story,) = self._rows("lineage", _key_of(materialization_id), ["dataset", "asset", "seed"]).to_pylist()
+            where |= {c: story[c] for c in declared.partition_by if where.get(c) is None}
         try:
             rows = self._rows(table, {k: v for k, v in where.items() if v is not None}, names, version)
         except StorageError as error:
@@ -1066,6 +1079,8 @@ def _describe(field: pa.Field) -> str:
 def _predicate(table: Table, made: Materialization) -> str:
     """The rows that a materialization replaces. Typed: an integer in quotes would match nothing, or everything."""
     values = {"dataset": quote(made.dataset), "asset": quote(made.asset)}
+    if made.seed is not None:  # else rows of all seeds are replaced
+        values["seed"] = str(made.seed)
     return " AND ".join(f"{column} = {values[column]}" for column in table.partition_by if column in values)
 
 
@@ -1091,8 +1106,8 @@ def _parquet(table: Table) -> WriterProperties:
     )
 
 
-def _content_hash(bodies: Mapping[str, pa.Table], artifacts: Sequence[_Artifact]) -> str:
-    """Hash of what was written and nothing else: no identifier, time, path, process or measured column enters.
+def _content_hash(bodies: Mapping[str, pa.Table], artifacts: Sequence[_Artifact], stamped: Sequence[str] = ()) -> str:
+    """Hash of what was written and nothing else: no identifier, time, path, process, measured or stamped column enters.
 
     Each column enters as its validity and its valid values. Not as Arrow's own IPC bytes: those include what happens
     to lie under a null and behind the end of a buffer.
@@ -1100,8 +1115,8 @@ def _content_hash(bodies: Mapping[str, pa.Table], artifacts: Sequence[_Artifact]
     digest = hashlib.sha256()
     for name in sorted(bodies):
         digest.update(f"table\0{name}\0{bodies[name].num_rows}\0".encode())
-        measured = [column.name for column in TABLES[name].columns if column.is_measured]
-        body = bodies[name].drop_columns(measured)
+        left_out = [column.name for column in TABLES[name].columns if column.is_measured]
+        body = bodies[name].drop_columns([*left_out, *stamped])
         for field, column in zip(body.schema, body.columns, strict=True):
             digest.update(f"column\0{field.name}\0{field.type}\0".encode())
             whole = column.combine_chunks()

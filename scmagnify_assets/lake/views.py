@@ -153,6 +153,15 @@ LEFT JOIN (SELECT dataset, count(DISTINCT source) AS n_sources, count(DISTINCT t
         example="FROM dataset_summary ORDER BY dataset",
     ),
     View(
+        "baseline_networks", "Edges of baselines and controls, for data sets with a ground truth.",
+        _of("networks", "dataset", "method", "source", "target", "score", "signed_score", "lag", "rank", "runtime_s",
+            "peak_memory_mib", "materialization_id"),
+        """
+SELECT dataset, method, source, target, score, signed_score, lag, rank, runtime_s, peak_memory_mib, materialization_id
+FROM networks WHERE asset = 'baseline_networks'""",
+        example="FROM baseline_networks WHERE dataset = 'demo' AND method = 'ridge' ORDER BY rank LIMIT 10",
+    ),
+    View(
         "top_regulators", "The TFs that regulate a gene most, strongest first.",
         _of("edges", "source", *EDGE[2:]),
         """

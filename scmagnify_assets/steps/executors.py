@@ -6,7 +6,7 @@
                               in_process do not look at it
 ``SCMAGNIFY_TRAINING_GPUS``   GPUs of the step that trains; 0 by default, because a cluster without GPUs
                               would leave the step pending for ever
-``SCMAGNIFY_NEEDS``           what single assets need, as JSON: ``{"trained_model": {"memory_gib": 16}}``
+``SCMAGNIFY_NEEDS``           what single assets need, as JSON: ``{"scmagnify_model": {"memory_gib": 16}}``
 ============================  ==========================================================================
 
 An asset declares its `Needs` once; `op_tags` says them in the words of every executor that places steps on machines.
@@ -208,6 +208,6 @@ def _given() -> dict[str, dict[str, Any]]:
         raise InputError(
             f"{NEEDS}={text}",
             "is not JSON of needs by asset.",
-            f'Say, {NEEDS}=\'{{"trained_model": {{"gpus": 1}}}}\'.',
+            f'Say, {NEEDS}=\'{{"scmagnify_model": {{"gpus": 1}}}}\'.',
         )
     return given

@@ -37,10 +37,10 @@ TABLES = (
         "artifacts", "lakehouse", "Files that hold what tables do not: weights, operators, h5ad. Append only.",
         (
             MADE_BY,
-            Column("asset", TEXT, "asset that was materialized", example="trained_model"),
+            Column("asset", TEXT, "asset that was materialized", example="scmagnify_model"),
             DATASET,
             Column("seed", INT16, "seed, for assets that have one", nullable=True, example="2"),
-            Column("name", TEXT, "name of the file within its asset", example="weights.safetensors"),
+            Column("name", TEXT, "name of the file within its asset", example="seed_0.safetensors"),
             Column("sha256", TEXT, "hash of the content; also its address", example="2fb92a7159ab..."),
             Column("size_bytes", INT64, "size", "bytes", example="66688"),
             Column("path", TEXT, "path below the lake's folder", example="objects/2f/2fb92a7159ab72dc453312..."),

@@ -8,11 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from scmagnify_assets.datasets.partitions import DATASET_SEEDS, DATASETS, OVER_DATASETS
+from scmagnify_assets.datasets.partitions import DATASETS, partitions_of
 from scmagnify_assets.definitions import defs
 from scmagnify_assets.graph.checks.all import CHECKS
+from scmagnify_assets.graph.record import RECORDS
+from scmagnify_assets.graph.waves import OVER_DATASETS, awaited_assets, waves
 from scmagnify_assets.home import Home
-from scmagnify_assets.service.runner import WAVES
 from scmagnify_assets.steps.executors import PRELOADED
 from scmagnify_core.tables.catalogue import TABLES
 
@@ -25,9 +26,9 @@ DEPENDENCIES = {
     "tf_binding": {"dataset", "peak_gene_links"},
     "prior_network": {"dataset", "gene_association", "peak_gene_links", "tf_binding"},
     "diffusion_operators": {"dataset", "prior_network"},
-    "trained_model": {"dataset", "prior_network", "diffusion_operators"},
-    "seed_network": {"trained_model", "diffusion_operators", "prior_network"},
-    "multiscale_network": {"seed_network", "dataset", "prior_network", "diffusion_operators"},
+    "scmagnify_model": {"dataset", "prior_network", "diffusion_operators"},
+    "scmagnify_network": {"dataset", "scmagnify_model", "diffusion_operators", "prior_network"},
+    "multiscale_network": {"scmagnify_model", "dataset", "prior_network", "diffusion_operators"},
     "regfactors": {"multiscale_network"},
     "tf_activity": {"dataset", "multiscale_network"},
     "regfactor_activity": {"dataset", "regfactors"},
@@ -35,11 +36,11 @@ DEPENDENCIES = {
     "imported_networks": {"dataset", "prior_network"},
     "baseline_networks": {"dataset", "prior_network", "diffusion_operators"},
     "network_scores": {
-        "dataset", "prior_network", "multiscale_network", "imported_networks", "baseline_networks",
+        "dataset", "prior_network", "scmagnify_network", "imported_networks", "baseline_networks",
     },
     "report": {
-        "dataset", "prior_network", "trained_model", "multiscale_network", "regfactors", "tf_activity",
-        "regfactor_activity", "communication_scores", "network_scores",
+        "dataset", "prior_network", "scmagnify_model", "scmagnify_network", "multiscale_network", "regfactors",
+        "tf_activity", "regfactor_activity", "communication_scores", "network_scores",
     },
     "leaderboard": {"network_scores"},
 }  # fmt: skip
@@ -63,13 +64,15 @@ def test_partitions(graph: Any) -> None:
         if node.key.to_user_string() in OVER_DATASETS:
             assert node.partitions_def is None
             continue
-        of_seeds = node.key.to_user_string() in ("trained_model", "seed_network")
-        assert node.partitions_def == (DATASET_SEEDS if of_seeds else DATASETS), node.key
+        is_of_family = node.key.to_user_string() in ("scmagnify_model", "scmagnify_network")
+        assert node.partitions_def == (partitions_of("scmagnify") if is_of_family else DATASETS), node.key
+    assert partitions_of("scmagnify") != DATASETS
 
 
-def test_seeds_of_one_data_set_are_one_run(graph: Any) -> None:
-    for name in ("trained_model", "seed_network"):
-        assert graph.get(dg.AssetKey(name)).backfill_policy == dg.BackfillPolicy.single_run()
+def test_every_asset_has_a_record_with_its_inputs() -> None:
+    assert set(RECORDS) == set(DEPENDENCIES) - {"raw_dataset"}
+    for name, record in RECORDS.items():
+        assert set(record.inputs) == DEPENDENCIES[name], name
 
 
 def test_every_asset_says_what_it_is(graph: Any) -> None:
@@ -80,22 +83,38 @@ def test_every_asset_says_what_it_is(graph: Any) -> None:
 
 def test_waves_hold_every_asset_after_what_it_needs() -> None:
     done = {"raw_dataset"}
-    for name in (asset for wave in (*WAVES, OVER_DATASETS) for asset in wave):
+    for name in (asset for wave in waves(["scmagnify"]) for asset in wave.assets):
         assert DEPENDENCIES[name] <= done, name
         done.add(name)
     assert done == set(DEPENDENCIES)
+    assert [(wave.family, wave.is_over_datasets) for wave in waves(["scmagnify"])] == [
+        (None, False), ("scmagnify", False), (None, False), (None, True),
+    ]  # fmt: skip
+
+
+def test_a_family_that_is_not_wanted_has_no_wave() -> None:
+    assert not {wave.family for wave in waves([])} & {"scmagnify"}
+    assert "scmagnify_model" not in {asset for wave in waves([]) for asset in wave.assets}
+
+
+def test_awaited_are_the_assets_that_other_runs_wait_for() -> None:
+    assert set(awaited_assets()) == {
+        "diffusion_operators", "scmagnify_model", "scmagnify_network", "imported_networks", "baseline_networks",
+        "network_scores",
+    }  # fmt: skip
 
 
 def test_checks_belong_to_assets_and_block() -> None:
     specs = [spec for check in CHECKS for spec in check.check_specs]
     assert {spec.asset_key.to_user_string() for spec in specs} <= set(DEPENDENCIES)
     assert {spec.name for spec in specs if not spec.blocking} == {
-        "links_exceed_chance", "loss_fell", "seeds_share_inputs", "edge_counts_are_usual", "seeds_agree_as_usual",
+        "links_exceed_chance", "loss_fell", "edge_counts_are_usual", "seeds_agree_as_usual",
         "results_are_of_current_file",
     }  # fmt: skip
     covered = {spec.name for spec in specs}
     for table in TABLES.values():
-        if table.mode == "replace" and table.asset != "raw_dataset":
+        is_of_other_kind = table.asset in ("<method>_programs", "<method>_samples")  # no such family yet
+        if table.mode == "replace" and table.asset != "raw_dataset" and not is_of_other_kind:
             assert f"schema_of_{table.name}" in covered
 
 

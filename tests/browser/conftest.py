@@ -100,9 +100,12 @@ class Platform:
 
     def is_complete(self, dataset: str) -> bool:
         """Whether every asset of a data set has been made and no run is left."""
-        from scmagnify_assets.service.runner import WAVES
+        from scmagnify_assets.graph.waves import waves
 
-        wanted = {"raw_dataset", *(asset for wave in WAVES for asset in wave)}
+        wanted = {
+            "raw_dataset",
+            *(asset for wave in waves(["scmagnify"]) for asset in wave.assets if not wave.is_over_datasets),
+        }
         ends = {"SUCCESS", "FAILURE", "CANCELED"}
         return wanted == self.made(dataset) and {run["status"] for run in self.runs().values()} <= ends
 
@@ -256,7 +259,7 @@ def _simulate(files: Path) -> dict[str, Any]:
         "name": DATASET, "file": str(paths["data"]), "time_key": "pseudotime", "lineage_key": "lineage",
         "cluster_key": "cell_type", "sample_key": "sample", "seeds": 2,
         # So short that the loss falls only without the penalties' first overshoot.
-        "granger": {"max_epochs": 3, "smoothness": 0.0, "sparsity": 0.01},
+        "scmagnify": {"max_epochs": 3, "smoothness": 0.0, "sparsity": 0.01},
         "references": {key: str(path) for key, path in references.items()},
     } | {key: str(paths[key]) for key in ("prior", "truth", "ligand_receptor", "receptor_tf")}  # fmt: skip
 

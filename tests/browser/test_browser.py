@@ -102,7 +102,7 @@ def test_what_runs_by_itself_can_be_seen(platform: "Platform", page: Any) -> Non
 @pytest.mark.usefixtures("materialized")
 @pytest.mark.parametrize(
     ("asset", "number"),
-    [("tf_binding", "n_hits"), ("multiscale_network", "n_selected"), ("trained_model", "final_loss")],
+    [("tf_binding", "n_hits"), ("multiscale_network", "n_selected"), ("scmagnify_model", "final_loss")],
 )
 def test_the_page_of_an_asset_shows_its_numbers_and_figure(
     platform: "Platform", page: Any, asset: str, number: str
@@ -111,7 +111,7 @@ def test_the_page_of_an_asset_shows_its_numbers_and_figure(
         {
             "tf_binding": "SELECT count(*) FROM tf_binding WHERE dataset = 'small'",
             "multiscale_network": "SELECT count(*) FROM multiscale_network WHERE dataset = 'small'",
-            "trained_model": "SELECT count(*) FROM training_history WHERE dataset = 'small'",
+            "scmagnify_model": "SELECT count(*) FROM fit_history WHERE dataset = 'small'",
         }[asset]
     )
     page.goto(f"{platform.url}/assets/{asset}?view=overview")

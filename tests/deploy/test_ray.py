@@ -27,18 +27,19 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'scmagnify-
 pytest.importorskip("dagster_ray", reason="dagster-ray is not installed: pip install 'scmagnify-platform[ray]'")
 
 from scmagnify_assets.datasets import registry
-from scmagnify_assets.datasets.partitions import join_key
 from scmagnify_assets.graph.checks.all import CHECKS
+from scmagnify_assets.graph.waves import waves
 from scmagnify_assets.home import Home
 from scmagnify_assets.lake.lakehouse import Lakehouse
-from scmagnify_assets.service.runner import WAVES, run_dataset
+from scmagnify_assets.service.runner import run_dataset
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "small"
 SEEDS = 2
-SLOW = ("granger.max_epochs=800", "granger.patience=800")  # while it trains, its run's worker is killed
+WAVES = [wave.assets for wave in waves(["scmagnify"]) if not wave.is_over_datasets]
+SLOW = ("scmagnify.max_epochs=800", "scmagnify.patience=800")  # while it trains, its run's worker is killed
 CHECKED = "dataset"  # the asset whose checks run, too: those of one are enough to see that they can
 
 
@@ -119,7 +120,7 @@ def settings(simulated: dict[str, Path]) -> dict[str, Any]:
     return {
         "name": DATASET, "file": str(simulated["data"]), "cluster_key": "cell_type", "seeds": SEEDS, **files,
         "references": {key: str(simulated[key]) for key in keys},
-        "granger": {"n_lags": 3, "max_epochs": 4, "hidden": [8]}, "communication": {"n_permutations": 50},
+        "scmagnify": {"n_lags": 3, "max_epochs": 4, "hidden": [8]}, "communication": {"n_permutations": 50},
     }  # fmt: skip
 
 
@@ -279,31 +280,24 @@ def wait_for(is_done: Callable[[], bool], seconds: float, explain: Callable[[], 
         time.sleep(0.5)
 
 
-def tags_of(wave: Sequence[str]) -> dict[str, str]:
-    if wave[0] != "trained_model":
-        return {"dagster/partition": DATASET}
-    return {
-        "dagster/asset_partition_range_start": join_key(DATASET, 0),
-        "dagster/asset_partition_range_end": join_key(DATASET, SEEDS - 1),
-    }
+TAGS = {"dagster/partition": DATASET}
 
 
-def versions(home: Home) -> dict[tuple[str, int | None], str]:
-    """The content hash of every asset's partition now, but of the report: it names the runs it was made in."""
+def versions(home: Home) -> dict[str, str]:
+    """The content hash of every asset now, but of the report: it names the runs it was made in."""
     lake = Lakehouse(home.lake)
     return {
-        (asset, seed): made.data_version
+        asset: made.data_version
         for wave in WAVES
         for asset in wave
-        for seed in (range(SEEDS) if wave[0] == "trained_model" else (None,))
-        if asset != "report" and (made := lake.current(asset, DATASET, seed)) is not None
+        if asset != "report" and (made := lake.current(asset, DATASET)) is not None
     }
 
 
 @pytest.fixture(scope="module")
 def inputs(platform: Platform) -> str:
     """The run of everything that training needs."""
-    run_id = platform.launch(WAVES[0], tags_of(WAVES[0]))
+    run_id = platform.launch(WAVES[0], TAGS)
     platform.wait(run_id)
     return run_id
 
@@ -313,7 +307,7 @@ def runs(platform: Platform, inputs: str) -> list[str]:
     """The whole graph, one run after the other."""
     found = [inputs]
     for wave in WAVES[1:]:
-        found.append(platform.launch(wave, tags_of(wave)))
+        found.append(platform.launch(wave, TAGS))
         platform.wait(found[-1])
     return found
 
@@ -343,14 +337,14 @@ def test_tables_are_those_of_one_process(
     registry.register(lake, settings)
     run_dataset(alone, DATASET, log_level="ERROR")
     found = versions(platform.home)
-    assert len(found) == len(WAVES[0]) + SEEDS * len(WAVES[1]) + len(WAVES[2]) - 1
+    assert len(found) == sum(map(len, WAVES)) - 1
     assert found == versions(alone)
 
 
 def test_killed_worker_is_replaced_and_training_goes_on(
     platform: Platform, inputs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = platform.launch(["trained_model"], tags_of(WAVES[1]), settings=SLOW)
+    run_id = platform.launch(["scmagnify_model"], TAGS, settings=SLOW)
 
     def tail() -> str:
         return "\n".join(platform.story(run_id)[-20:])
@@ -361,15 +355,15 @@ def test_killed_worker_is_replaced_and_training_goes_on(
     for process in killed:
         os.kill(process, signal.SIGKILL)
     at = time.monotonic()
-    wait_for(lambda: "Checking on status of in-progress step trained_model" in tail(), 240, tail)
+    wait_for(lambda: "Checking on status of in-progress step scmagnify_model" in tail(), 240, tail)
     with capsys.disabled():
         print(f"\nA new worker had the training {time.monotonic() - at:.0f} s after the kill.")
     platform.wait(run_id)
     story = platform.story(run_id)
     resumed = next(at for at, line in enumerate(story) if "Launching a new run worker to resume run" in line)
-    started = [at for at, line in enumerate(story) if line.startswith("trained_model: Started execution of step")]
-    finished = [at for at, line in enumerate(story) if line.startswith("trained_model: Finished execution of step")]
+    started = [at for at, line in enumerate(story) if line.startswith("scmagnify_model: Started execution of step")]
+    finished = [at for at, line in enumerate(story) if line.startswith("scmagnify_model: Finished execution of step")]
     # Taken over while it trained, and not begun again.
     assert len(started) == len(finished) == 1, story
     assert started[0] < resumed < finished[0], story
-    assert {("trained_model", seed) for seed in range(SEEDS)} <= set(versions(platform.home))
+    assert "scmagnify_model" in versions(platform.home)

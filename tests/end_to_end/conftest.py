@@ -16,9 +16,10 @@ from scmagnify_assets.doors.cli.app import out
 from scmagnify_assets.doors.cli.main import app
 from scmagnify_assets.doors.rows import Format
 from scmagnify_assets.doors.terminal import Terminal
+from scmagnify_assets.graph.waves import waves
 from scmagnify_assets.lake.lakehouse import Lakehouse
-from scmagnify_assets.service.runner import WAVES
 
+WAVES = [wave.assets for wave in waves(["scmagnify"]) if not wave.is_over_datasets]
 SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
 
 

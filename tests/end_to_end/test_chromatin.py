@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-FAST = ["--set", "granger.max_epochs=4", "--set", "granger.n_lags=3"]
+FAST = ["--set", "scmagnify.max_epochs=4", "--set", "scmagnify.n_lags=3"]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-FAST = ["--set", "granger.max_epochs=4", "--set", "granger.n_lags=3", "--set", "communication.n_permutations=50"]
+FAST = ["--set", "scmagnify.max_epochs=4", "--set", "scmagnify.n_lags=3", "--set", "communication.n_permutations=50"]
 VIEWS = {
     "edges": {"dataset", "source", "target", "score", "signed_score", "lag", "n_seeds", "stability"},
     "multiscale_network": {"dataset", "source", "target", "lag", "weight"},
@@ -65,9 +65,8 @@ def test_one_query_tells_seeds_file_code_and_run_of_an_edge(shell, simulated):
     inputs = shell.sql(
         "SELECT inputs FROM lineage WHERE asset = 'multiscale_network' ORDER BY created_at DESC LIMIT 1"
     )
-    assert {(one["asset"], one["seed"]) for one in json.loads(inputs[0]["inputs"])} == {
-        ("seed_network", 0), ("seed_network", 1), ("dataset", None), ("prior_network", None),
-        ("diffusion_operators", None),
+    assert {one["asset"] for one in json.loads(inputs[0]["inputs"])} == {
+        "scmagnify_model", "dataset", "prior_network", "diffusion_operators",
     }  # fmt: skip
 
 
@@ -93,7 +92,7 @@ def test_rerun_replaces_its_own_rows_and_keeps_former_versions(shell, network_on
 
     lake = Lakehouse(shell.home / "lake")
     before = {name: lake.read("edges", name) for name in ("small", "other")}
-    shell.run("run", "other", "--seeds", "2", *network_only, *FAST, "--set", "granger.backbone_strength=0.4")
+    shell.run("run", "other", "--seeds", "2", *network_only, *FAST, "--set", "scmagnify.backbone_strength=0.4")
 
     after = {name: lake.read("edges", name) for name in ("small", "other")}
     assert after["small"].equals(before["small"])
@@ -136,14 +135,14 @@ def test_report_that_is_not_to_be_had_says_what_to_do(shell, simulated, tmp_path
 def test_published_preset_runs_and_is_recorded(shell, simulated, network_only):
     shell.run("add", simulated["data"], "--name", "published", "--prior", simulated["prior"])
     shell.run(
-        "run", "published", "--seeds", "1", "--preset", "published", *network_only, "--set", "granger.max_epochs=3"
+        "run", "published", "--seeds", "1", "--preset", "published", *network_only, "--set", "scmagnify.max_epochs=3"
     )
     rows = shell.sql("SELECT asset, parameters FROM lineage WHERE dataset = 'published'")
     parameters = {row["asset"]: json.loads(row["parameters"]) for row in rows}
-    assert parameters["trained_model"]["preset"] == "published"
-    assert parameters["trained_model"]["granger"]["output_init"] == "xavier"
+    assert parameters["scmagnify_model"]["preset"] == "published"
+    assert parameters["scmagnify_model"]["scmagnify"]["output_init"] == "xavier"
     assert parameters["multiscale_network"]["network"]["max_cv"] == 0.2
-    assert "granger" not in parameters["multiscale_network"]  # each result records what it depends on itself
+    assert "scmagnify" not in parameters["multiscale_network"]  # each result records what it depends on itself
 
 
 @pytest.mark.e2e

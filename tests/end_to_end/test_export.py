@@ -24,7 +24,7 @@ from scmagnify_core.tables.catalogue import tables_of
 
 mpl.use("Agg")
 pytestmark = pytest.mark.e2e
-FAST = ["--set", "granger.max_epochs=4", "--set", "granger.n_lags=3", "--set", "communication.n_permutations=20"]
+FAST = ["--set", "scmagnify.max_epochs=4", "--set", "scmagnify.n_lags=3", "--set", "communication.n_permutations=20"]
 SCMAGNIFY = str(Path(sys.executable).with_name("scmagnify"))
 EDGES = "FROM edges WHERE dataset = 'small' AND has_weight ORDER BY rank"
 

@@ -23,7 +23,7 @@ from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.diffusion import DiffusionOperators
 from scmagnify_core.errors import InputError
 from scmagnify_core.methods.families import METHODS
-from scmagnify_core.methods.family import Family, Input, Inputs, Kind
+from scmagnify_core.methods.family import Family, Fit, Input, Inputs, Kind
 from scmagnify_core.methods.results import Programs, SampleModel
 from scmagnify_core.network.network import Network, aggregate_seeds
 from scmagnify_core.plots.training import plot_history
@@ -65,8 +65,12 @@ def model_asset(family: Family) -> dg.AssetsDefinition:
         measured = next(iter(fits.values())).measured
         histories = {seed: fit.history for seed, fit in fits.items() if len(fit.history)}
         figures = {"figure": figure_metadata(plot_history(histories))} if histories else {}
-        notes = pd.DataFrame([{"seed": seed, **_scalars(fit.notes)} for seed, fit in fits.items()])
-        context.add_output_metadata({**measured, **figures, "seeds": table_preview(notes)})
+        seeds = pd.DataFrame(
+            [{"seed": seed, **_progress_of(fit), **_scalars(fit.notes)} for seed, fit in fits.items()]
+        )
+        # The mean over seeds as a number, so that the UI plots it over time.
+        final = {"final_loss": float(seeds["final_loss"].mean())} if "final_loss" in seeds else {}
+        context.add_output_metadata({**measured, **final, **figures, "seeds": table_preview(seeds)})
         return Fitted(fits, family.rows(fits, given))
 
     return asset(
@@ -173,6 +177,13 @@ def _rows(
             samples.CELL_EMBEDDINGS.name: embeddings.assign(method=names),
         }
     return {name: frame.assign(method=family.name) for name, frame in found.items()}
+
+
+def _progress_of(fit: Fit) -> dict[str, float]:
+    """Epochs and the smallest loss of a fit that has a loss."""
+    if "loss" not in fit.history or not len(fit.history):
+        return {}
+    return {"epochs": len(fit.history), "final_loss": float(fit.history["loss"].min())}
 
 
 def _scalars(notes: Mapping[str, Any]) -> dict[str, Any]:

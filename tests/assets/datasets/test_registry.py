@@ -23,7 +23,7 @@ def test_register_stores_settings_hash_and_size(lake, raw_settings):
     assert registry.names(lake) == ["small"]
     row = lake.read("datasets", "small").iloc[0]
     assert row["size_bytes"] == Path(raw_settings["file"]).stat().st_size
-    assert found.spec(["granger.n_lags=2"]).scmagnify.n_lags == 2
+    assert found.spec(["scmagnify.n_lags=2"]).scmagnify.n_lags == 2
 
 
 def test_register_same_content_again_changes_nothing(lake, raw_settings):

@@ -11,20 +11,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scmagnify_assets.datasets.partitions import DATASET_SEEDS, DATASETS, join_key
-from scmagnify_assets.graph.checks import all as checks
-from scmagnify_assets.graph.checks.all import EACH, edge_counts_are_usual, loss_fell, seeds_agree_as_usual
+from scmagnify_assets.datasets.partitions import partitions_of
+from scmagnify_assets.graph.checks import reading
+from scmagnify_assets.graph.checks.all import EACH
+from scmagnify_assets.graph.checks.network import (
+    edge_counts_are_usual,
+    edges_are_candidates,
+    loss_fell,
+    seeds_agree_as_usual,
+)
+from scmagnify_assets.graph.record import RECORDS
 from scmagnify_assets.graph.resources import LakeResource
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_assets.lake.lineage import Input, Materialization
+from scmagnify_core.methods.families import METHODS
 from scmagnify_core.network.network import Network, aggregate_seeds
+from scmagnify_core.tables.catalogue import TABLES
 
 MADE: dict[str, Any] = {
     "run_id": "run-1", "inputs": [], "parameters": {"network": {"top_fraction": 0.1}}, "file_sha256": "f" * 64,
 }  # fmt: skip
 
 INSTANCE = dg.DagsterInstance.ephemeral()
-INSTANCE.add_dynamic_partitions("dataset", ["x", "y"])
+for _name in ("dataset", "dataset_scmagnify"):
+    INSTANCE.add_dynamic_partitions(_name, ["x", "y"])
+SCMAGNIFY = METHODS["scmagnify"]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,9 @@ def evaluate(check: dg.AssetChecksDefinition, lake: Lakehouse, key: str = "x") -
     """Run one check as Dagster does, after an asset of that name that leaves the lake as it is."""
     (spec,) = check.check_specs
 
-    @dg.asset(name=spec.asset_key.to_user_string(), partitions_def=DATASET_SEEDS if "|" in key else DATASETS)
+    name = spec.asset_key.to_user_string()
+
+    @dg.asset(name=name, partitions_def=partitions_of(RECORDS[name].family))
     def asset() -> None:
         pass
 
@@ -130,7 +143,7 @@ def test_edge_counts_are_held_against_the_median_of_former_networks(
 def test_edge_counts_look_no_further_back_than_the_history(
     lake_with_history: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "HISTORY", 2)
+    monkeypatch.setattr(reading, "HISTORY", 2)
     write_network(lake_with_history, 40, 10)
     write_network(lake_with_history, 60, 10)
     told = metadata(evaluate(edge_counts_are_usual, lake_with_history))
@@ -198,14 +211,22 @@ def test_edge_counts_take_removed_former_versions_for_absent(lake: Lakehouse) ->
 
 def test_edge_counts_say_what_changed_since_the_last_network(lake: Lakehouse) -> None:
     def read(seed: int, version: str) -> Input:
-        return Input("seed_network", "x", seed, "m", version)
+        return Input(f"model_{seed}", "x", None, "m", version)
 
     write_network(lake, 40, 10, inputs=[read(0, "a")])
     write_network(lake, 40, 10, inputs=[read(0, "a")])
     assert metadata(evaluate(edge_counts_are_usual, lake))["changed_since_the_last"] == []
-    write_network(lake, 40, 10, inputs=[read(0, "b"), read(1, "c")], file_sha256="e" * 64, parameters={"network": {}})
+    write_network(
+        lake,
+        40,
+        10,
+        inputs=[read(0, "b"), read(1, "c")],
+        file_sha256="e" * 64,
+        parameters={"network": {}},
+        seeds=[0, 1],
+    )
     assert metadata(evaluate(edge_counts_are_usual, lake))["changed_since_the_last"] == [
-        "data file", "settings of the network", "seeds", "networks of the seeds",
+        "data file", "settings of the network", "seeds", "inputs",
     ]  # fmt: skip
 
 
@@ -302,14 +323,33 @@ def test_seeds_that_agree_on_nothing_do_not_agree(lake: Lakehouse) -> None:
 
 @pytest.mark.parametrize(("losses", "passed"), [((1.0, 0.5), True), ((0.5, 0.5), False)])
 def test_loss_that_did_not_fall_is_a_warning(lake: Lakehouse, losses: tuple[float, float], passed: bool) -> None:
-    history = pd.DataFrame({"epoch": [1, 2], "loss": losses}).assign(
-        prediction_loss=0.0, sparsity=0.0, smoothness=0.0, validation_loss=np.nan, learning_rate=0.1
-    )
-    artifacts = {"weights.safetensors": b"none"}
-    lake.write("trained_model", "x", 0, {"training_history": history}, artifacts, **MADE)
-    found = evaluate(loss_fell, lake, join_key("x", 0))
+    history = pd.DataFrame({"epoch": [1, 2], "value": losses}).assign(measure="loss", method="scmagnify", seed=0)
+    other = history.assign(measure="learning_rate", value=[0.1, 0.2])
+    tables = {"fit_history": pd.concat([history, other])}
+    lake.write("scmagnify_model", "x", None, tables, {"seed_0.safetensors": b"none"}, **MADE)
+    found = evaluate(loss_fell(SCMAGNIFY), lake)
     assert found.passed == passed
     assert found.severity == dg.AssetCheckSeverity.WARN
+
+
+@pytest.mark.parametrize(("target", "passed"), [("g1", True), ("g2", False)])
+def test_edges_of_a_family_are_the_candidates(lake: Lakehouse, target: str, passed: bool) -> None:
+    candidates = pd.DataFrame({"source": "TF", "target": ["g0", "g1"]})
+    prior = candidates.assign(weight=1.0, evidence="imported", origin="f").reindex(
+        columns=[column.name for column in TABLES["prior_network"].body]
+    )
+    lake.write("prior_network", "x", None, {"prior_network": prior}, {}, **MADE)
+    columns = [column.name for column in TABLES["networks"].body]
+    edges = pd.DataFrame({"source": "TF", "target": ["g0", target], "score": [2.0, 1.0], "rank": [1, 2]})
+    edges = edges.assign(method="scmagnify", context="all", signed_score=edges["score"]).reindex(columns=columns)
+    lake.write("scmagnify_network", "x", None, {"networks": edges}, {}, **MADE)
+    # What another asset has in the same table takes no part.
+    lake.write("baseline_networks", "x", None, {"networks": edges.assign(method="ridge", target="h")[:1]}, {}, **MADE)
+    if passed:
+        assert evaluate(edges_are_candidates(SCMAGNIFY), lake).passed
+    else:
+        with pytest.raises(dg.DagsterError, match="edges_are_candidates"):
+            evaluate(edges_are_candidates(SCMAGNIFY), lake)
 
 
 def test_checks_that_block_stand_for_errors_and_others_for_warnings(lake: Lakehouse) -> None:
@@ -326,6 +366,6 @@ def test_checks_that_block_stand_for_errors_and_others_for_warnings(lake: Lakeho
                 continue
             outcomes[spec.name] = evaluate(check, lake)
     assert {name: found.passed for name, found in outcomes.items()} == {
-        "seeds_share_inputs": True, "edge_counts_are_usual": False, "seeds_agree_as_usual": False,
+        "edge_counts_are_usual": False, "seeds_agree_as_usual": False,
     }  # fmt: skip
     assert {found.severity for found in outcomes.values()} == {dg.AssetCheckSeverity.WARN}

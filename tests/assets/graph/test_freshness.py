@@ -17,11 +17,13 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import freeze_time
 
 from scmagnify_assets.datasets.partitions import DATASETS
-from scmagnify_assets.graph.freshness import FRESHNESS, FRESHNESS_OF, results_are_of_current_file
+from scmagnify_assets.graph import catalogue  # noqa: F401  (fills the records)
+from scmagnify_assets.graph.codecs import no_rows
+from scmagnify_assets.graph.freshness import FRESHNESS, results_are_of_current_file
+from scmagnify_assets.graph.record import RECORDS
 from scmagnify_assets.graph.resources import LakeResource
 from scmagnify_assets.lake.lakehouse import Lakehouse
 from scmagnify_assets.lake.lineage import Materialization
-from scmagnify_core.tables.catalogue import tables_of
 
 OLD = {"file": "a" * 64, "prior": "b" * 64, "truth": "c" * 64}
 
@@ -58,13 +60,12 @@ def write(
     asset: str,
     inputs: Sequence[Materialization],
     files: Mapping[str, str],
-    seed: int | None = None,
     reads: str = "",
 ) -> Materialization:
     """A materialization without rows; its lineage is as the IO manager writes it."""
-    tables = {table.name: pd.DataFrame(columns=[column.name for column in table.body]) for table in tables_of(asset)}
+    tables = {table.name: no_rows(table) for table in RECORDS[asset].tables}
     return lake.write(
-        asset, "x", seed, tables, {"content": b"some"},
+        asset, "x", None, tables, {"content": b"some"},
         run_id="r", inputs=[one.to_input() for one in inputs], file_sha256=files["file"],
         parameters={"sha256": {reads: files[reads]}} if reads else {},
     )  # fmt: skip
@@ -75,8 +76,8 @@ def run(lake: Lakehouse, files: Mapping[str, str]) -> None:
     assert raw is not None
     data = write(lake, "dataset", [raw], files)
     prior = write(lake, "prior_network", [data], files, reads="prior")
-    model = write(lake, "trained_model", [data, prior], files, seed=0)
-    network = write(lake, "multiscale_network", [write(lake, "seed_network", [model, prior], files, seed=0)], files)
+    model = write(lake, "scmagnify_model", [data, prior], files)
+    network = write(lake, "multiscale_network", [model, prior], files)
     write(lake, "network_scores", [data, network], files, reads="truth")
 
 
@@ -133,12 +134,12 @@ def test_a_prior_that_is_no_longer_used_is_former_content(lake: Lakehouse) -> No
     assert evaluate(lake)[1]["of_former_content"] == ["prior"]
 
 
-def test_a_network_that_is_made_again_of_former_seeds_is_not_current(lake: Lakehouse) -> None:
+def test_a_network_that_is_made_again_of_a_former_model_is_not_current(lake: Lakehouse) -> None:
     """The newest write is not enough: what it was made from counts."""
     register(lake, OLD | {"prior": "d" * 64})
-    seed = lake.current("seed_network", "x", 0)
-    assert seed is not None
-    write(lake, "multiscale_network", [seed], OLD)
+    model = lake.current("scmagnify_model", "x")
+    assert model is not None
+    write(lake, "multiscale_network", [model], OLD)
     assert evaluate(lake)[1]["of_former_content"] == ["prior"]
 
 
@@ -152,7 +153,7 @@ def test_a_data_set_without_a_network_has_nothing_out_of_date(lake: Lakehouse) -
 # -------------------------------------------------------------------- the policy
 
 
-@dg.asset(name=FRESHNESS_OF[0], partitions_def=DATASETS, freshness_policy=FRESHNESS)
+@dg.asset(name="multiscale_network", partitions_def=DATASETS, freshness_policy=FRESHNESS)
 def network() -> None:
     pass
 

@@ -306,8 +306,7 @@ def test_write_refuses_a_bad_frame_and_leaves_everything_untouched(lake: Lakehou
 @pytest.mark.parametrize(
     ("asset", "seed", "tables", "match"),
     [
-        ("multiscale_network", None, {"edges": network(1)["edges"]}, "writes the tables"),
-        ("seed_network", None, {"seed_network": seed_network(1)}, "seed is None"),
+        ("multiscale_network", None, {"edge": network(1)["edges"]}, "which are no tables"),
         ("multiscale_network", 0, network(1), "seed is 0"),
         ("report", None, {}, "neither tables nor artefacts"),
     ],
@@ -431,6 +430,46 @@ def test_lakehouse_refuses_a_folder_that_the_engines_misread(tmp_path: Path) -> 
 
 
 # -------------------------------------------------------------------- data and code versions
+
+
+def test_write_refuses_to_leave_rows_of_an_earlier_write_behind(lake: Lakehouse) -> None:
+    write_network(lake, 2)
+    with pytest.raises(ValueError, match="seed_agreement.* before: their rows would stay behind"):
+        lake.write("multiscale_network", "x", None, {"edges": network(1)["edges"]}, {}, **MADE)
+    assert len(lake.read("edges", "x")) == 2
+
+
+def test_write_without_a_seed_replaces_the_rows_of_all_seeds(lake: Lakehouse) -> None:
+    both = pd.concat([seed_network(3).assign(seed=seed) for seed in (0, 1)])
+    first = lake.write("scmagnify_model", "x", None, {"seed_network": both}, {}, **MADE)
+    lake.write("scmagnify_model", "y", None, {"seed_network": both}, {}, **MADE)
+    made = lake.write("scmagnify_model", "x", None, {"seed_network": both[both["seed"] == 1]}, {}, **MADE)
+    assert set(lake.read("seed_network", "x")["seed"]) == {1}
+    assert len(lake.read("seed_network", materialization_id=made.materialization_id)) == 3
+    assert len(lake.read("seed_network", materialization_id=first.materialization_id)) == 6  # as it was
+    assert len(lake.read("seed_network", "y")) == 6
+    with pytest.raises(SchemaError, match="missing column seed"):
+        lake.write("scmagnify_model", "x", None, {"seed_network": seed_network(1)}, {}, **MADE)
+
+
+def test_assets_that_share_a_table_replace_only_their_own_rows(lake: Lakehouse) -> None:
+    def ranked(method: str, n: int) -> dict[str, pd.DataFrame]:
+        edges = seed_network(n)[["source", "target"]]
+        edges = edges.assign(method=method, context="all", score=1.0, signed_score=1.0, rank=np.arange(1, n + 1))
+        return {"networks": edges.reindex(columns=[column.name for column in TABLES["networks"].body])}
+
+    first = lake.write("a_network", "x", None, ranked("a", 3), {}, **MADE)
+    lake.write("b_network", "x", None, ranked("b", 2), {}, **MADE)
+    again = lake.write("a_network", "x", None, ranked("a", 4), {}, **MADE)
+    counts = lake.sql("SELECT asset, method, count(*) AS n FROM networks GROUP BY ALL ORDER BY asset").to_pylist()
+    assert counts == [
+        {"asset": "a_network", "method": "a", "n": 4}, {"asset": "b_network", "method": "b", "n": 2},
+    ]  # fmt: skip
+    for made, n in ((first, 3), (again, 4)):
+        rows = lake.read("networks", materialization_id=made.materialization_id)
+        assert (len(rows), set(rows["asset"])) == (n, {"a_network"})
+    lake.write("a_network", "x", None, ranked("a", 0), {}, **MADE)
+    assert set(lake.read("networks", "x")["asset"]) == {"b_network"}
 
 
 def test_data_version_depends_on_content_alone(lake: Lakehouse) -> None:

@@ -167,10 +167,10 @@ def test_number_of_gpus_must_be_a_number(value: str, monkeypatch: pytest.MonkeyP
 
 def test_needs_of_an_asset_override_the_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     declared = Needs(cpus=1, memory_gib=4, gpus=1)
-    assert needs_of("trained_model", declared) == declared
+    assert needs_of("scmagnify_model", declared) == declared
     assert needs_of("dataset") == Needs()
-    monkeypatch.setenv("SCMAGNIFY_NEEDS", '{"trained_model": {"memory_gib": 32}, "dataset": {"cpus": 4}}')
-    assert needs_of("trained_model", declared) == Needs(cpus=1, memory_gib=32, gpus=1)
+    monkeypatch.setenv("SCMAGNIFY_NEEDS", '{"scmagnify_model": {"memory_gib": 32}, "dataset": {"cpus": 4}}')
+    assert needs_of("scmagnify_model", declared) == Needs(cpus=1, memory_gib=32, gpus=1)
     assert needs_of("dataset") == Needs(cpus=4)
     assert needs_of("regfactors", declared) == declared
 
@@ -178,24 +178,24 @@ def test_needs_of_an_asset_override_the_declared(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("trained_model=1", "is not JSON of needs by asset"),
-        ('["trained_model"]', "is not JSON of needs by asset"),
-        ('{"trained_model": 1}', "is not JSON of needs by asset"),
-        ('{"trained_model": {"memory": 1}}', "'trained_model': has no need 'memory'.*cpus, memory_gib, gpus"),
-        ('{"trained_model": {"gpus": "many"}}', "'trained_model', gpus=many: is no number"),
+        ("scmagnify_model=1", "is not JSON of needs by asset"),
+        ('["scmagnify_model"]', "is not JSON of needs by asset"),
+        ('{"scmagnify_model": 1}', "is not JSON of needs by asset"),
+        ('{"scmagnify_model": {"memory": 1}}', "'scmagnify_model': has no need 'memory'.*cpus, memory_gib, gpus"),
+        ('{"scmagnify_model": {"gpus": "many"}}', "'scmagnify_model', gpus=many: is no number"),
     ],
 )
 def test_unreadable_needs_are_refused(value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCMAGNIFY_NEEDS", value)
     with pytest.raises(InputError, match=message):
-        needs_of("trained_model")
+        needs_of("scmagnify_model")
 
 
 def test_needs_of_a_misspelt_asset_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCMAGNIFY_NEEDS", '{"trained_modell": {"gpus": 1}}')
-    with pytest.raises(InputError, match="names 'trained_modell'.*Assets: dataset, trained_model"):
-        refuse_unknown_assets(["dataset", "trained_model"])
-    refuse_unknown_assets(["trained_modell"])
+    monkeypatch.setenv("SCMAGNIFY_NEEDS", '{"scmagnify_modell": {"gpus": 1}}')
+    with pytest.raises(InputError, match="names 'scmagnify_modell'.*Assets: dataset, scmagnify_model"):
+        refuse_unknown_assets(["dataset", "scmagnify_model"])
+    refuse_unknown_assets(["scmagnify_modell"])
 
 
 def test_configured_executors_are_valid_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

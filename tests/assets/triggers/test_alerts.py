@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from scmagnify_assets.datasets.partitions import DATASET_SEEDS, DATASETS, RANGE_START, join_key
+from scmagnify_assets.datasets.partitions import DATASETS
 from scmagnify_assets.triggers import alerts
 from scmagnify_assets.triggers.alerts import WEBHOOK, WILL_RETRY, describe, failed_run, post
 from scmagnify_core.errors import InputError, StorageError
@@ -42,7 +42,7 @@ def built_on_it() -> None:
     pass
 
 
-@dg.asset(partitions_def=DATASET_SEEDS)
+@dg.asset(partitions_def=DATASETS)
 def seed_model() -> None:
     raise StorageError("The disk is full.")
 
@@ -213,10 +213,10 @@ def test_a_check_that_blocks_is_told_with_what_it_found(instance: dg.DagsterInst
 
 @pytest.mark.parametrize(
     "tags",
-    [{}, {"scmagnify/dataset": "blood"}, {"dagster/partition": "", RANGE_START: str(join_key("blood", 0))}],
+    [{}, {"scmagnify/dataset": "blood"}, {"dagster/partition": "blood"}],
 )
 def test_the_data_set_is_found_whatever_the_partition(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
-    context = failure(instance, seed_model, key=join_key("blood", 1))
+    context = failure(instance, seed_model, key="blood")
     run = context.dagster_run.with_tags(tags or context.dagster_run.tags)
     seen = dg.build_run_status_sensor_context(
         sensor_name="failed_run", dagster_event=context.dagster_event, dagster_instance=instance, dagster_run=run

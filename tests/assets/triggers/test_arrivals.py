@@ -258,14 +258,14 @@ def test_receive_registers_new_settings_as_a_new_version(
 def test_receive_puts_the_toml_over_the_folders_defaults(
     watch: Watch, simulated: dict[str, Path], settings: dict[str, Any]
 ) -> None:
-    (watch.home.incoming / "defaults.toml").write_text(tomli_w.dumps(settings | {"granger": {"n_lags": 2}}))
+    (watch.home.incoming / "defaults.toml").write_text(tomli_w.dumps(settings | {"scmagnify": {"n_lags": 2}}))
     drop(watch, str(simulated["data"]), "plain", None)
     drop(watch, str(simulated["data"]), "own", {"seeds": 7})
     assert watch.receive("plain").success
     assert watch.receive("own").success
-    assert registry.find(watch.lake, "plain").spec().granger.n_lags == 2
+    assert registry.find(watch.lake, "plain").spec().scmagnify.n_lags == 2
     spec = registry.find(watch.lake, "own").spec()
-    assert (spec.seeds, spec.granger.n_lags) == (7, 2)
+    assert (spec.seeds, spec.scmagnify.n_lags) == (7, 2)
 
 
 def test_receive_leaves_what_has_changed_since_it_was_seen_to_the_next_run(watch: Watch) -> None:

@@ -2,27 +2,35 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 from dagster._core.test_utils import freeze_time
 
 from scmagnify_assets.datasets import registry
-from scmagnify_assets.datasets.partitions import DATASET_SEEDS, OVER_DATASETS, RANGE_END, RANGE_START, join_key
-from scmagnify_assets.definitions import ASSETS, defs, resources
+from scmagnify_assets.datasets.partitions import announce_partitions
+from scmagnify_assets.definitions import defs, resources
+from scmagnify_assets.graph.catalogue import ASSETS
 from scmagnify_assets.graph.checks.all import CHECKS
+from scmagnify_assets.graph.codecs import no_rows
+from scmagnify_assets.graph.record import RECORDS
+from scmagnify_assets.graph.versions import parameters_of
+from scmagnify_assets.graph.waves import OVER_DATASETS, awaited_assets, waves
 from scmagnify_assets.home import Home
 from scmagnify_assets.lake.lakehouse import Lakehouse
-from scmagnify_assets.service.runner import WAVES, open_instance
+from scmagnify_assets.service.runner import open_instance
 from scmagnify_assets.steps import failures
 from scmagnify_assets.steps.failures import DATASET_TAG
 from scmagnify_assets.triggers import automation
-from scmagnify_assets.triggers.automation import AWAITED, _tagged, automation_sensor, join_seeds, seeds_of_datasets
+from scmagnify_assets.triggers.automation import _tagged, automation_sensor, wanted_data_sets
 
 EVENING = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 GRAPH = defs.resolve_asset_graph()
+WAVES = [wave.assets for wave in waves(["scmagnify"]) if not wave.is_over_datasets]
 
 
 class Platform:
@@ -43,8 +51,10 @@ class Platform:
         """What is asked for now: partitions by asset, in the order of the graph."""
         self.now += after
         # The tester asks Dagster's storage for the data sets some thousand times.
-        known = self.instance.get_dynamic_partitions("dataset")
-        self.monkeypatch.setattr(self.instance, "get_dynamic_partitions", lambda partitions_def_name: known)
+        known = {name: self.instance.get_dynamic_partitions(name) for name in ("dataset", "dataset_scmagnify")}
+        self.monkeypatch.setattr(
+            self.instance, "get_dynamic_partitions", lambda partitions_def_name: known[partitions_def_name]
+        )
         result = dg.evaluate_automation_conditions(defs, self.instance, cursor=self.cursor, evaluation_time=self.now)
         self.monkeypatch.undo()
         self.cursor = result.cursor
@@ -78,52 +88,82 @@ def platform(home: Home) -> Iterator[Platform]:
         yield Platform(home, instance)
 
 
-def waves_of(name: str, n_seeds: int) -> list[dict[str, list[str]]]:
+def waves_of(name: str) -> list[dict[str, list[str]]]:
     """All assets of a data set, wave by wave."""
-    seeds = [f"{name}|{seed}" for seed in range(n_seeds)]
-    keys = ([name], seeds, [name])
-    return [dict.fromkeys(wave, those) for wave, those in zip(WAVES, keys, strict=True)]
+    return [{asset: [name] for asset in wave} for wave in WAVES]
 
 
-def test_a_new_data_set_runs_once_in_three_waves_with_its_own_seeds(
-    platform: Platform, raw_settings: dict[str, Any]
-) -> None:
+def test_a_new_data_set_runs_once_in_three_waves(platform: Platform, raw_settings: dict[str, Any]) -> None:
     platform.add(raw_settings | {"seeds": 3})
-    assert platform.settle("v1") == waves_of("small", 3)
+    assert platform.settle("v1") == waves_of("small")
     # The same results again start nothing.
-    platform.make({"prior_network": ["small"], "trained_model": ["small|0"], "regfactors": ["small"]}, "v1")
+    platform.make({"prior_network": ["small"], "scmagnify_model": ["small"], "regfactors": ["small"]}, "v1")
     assert platform.settle("v1") == []
 
 
-def test_the_same_content_again_runs_nothing_and_other_content_runs_all(
-    platform: Platform, raw_settings: dict[str, Any]
-) -> None:
-    platform.add(raw_settings)
-    platform.settle("v1")
-    platform.add(raw_settings)
-    assert platform.settle("v2") == []
-    platform.add(raw_settings | {"min_cells": 11})
-    assert platform.settle("v2") == waves_of("small", 2)
-
-
-def test_one_seed_retrained_runs_its_descendants_and_nothing_else(
+def test_the_same_content_again_runs_nothing_and_a_changed_result_runs_what_follows(
     platform: Platform, raw_settings: dict[str, Any]
 ) -> None:
     platform.add(raw_settings)
     platform.add(raw_settings | {"name": "other"})
     platform.settle("v1")
-    platform.make({"trained_model": ["small|1"]}, "v2")
-    assert platform.settle("v2") == [{"seed_network": ["small|1"]}, {asset: ["small"] for asset in WAVES[2]}]
+    platform.add(raw_settings)
+    assert platform.settle("v2") == []
+    platform.make({"scmagnify_model": ["small"]}, "v2")
+    last = {"network_scores", "report"}
+    first, then = platform.settle("v2")
+    assert set(first) == {"scmagnify_network", *WAVES[2]} - last
+    assert set(then) == last
+    assert {tuple(keys) for keys in [*first.values(), *then.values()]} == {("small",)}
 
 
-def test_the_network_waits_for_every_seed_in_use(platform: Platform, raw_settings: dict[str, Any]) -> None:
-    platform.add(raw_settings | {"seeds": 3})
-    platform.make(platform.evaluate(), "v1")
-    requests = platform.evaluate()
-    platform.make({name: keys[:2] for name, keys in requests.items()}, "v1")
-    assert platform.evaluate() == {}
-    platform.make({name: keys[2:] for name, keys in requests.items()}, "v1")
-    assert set(platform.evaluate()) == set(WAVES[2])
+def test_a_knob_of_a_family_runs_that_family_and_what_follows(ran: Platform, raw_settings: dict[str, Any]) -> None:
+    ran.add(raw_settings | {"scmagnify": raw_settings["scmagnify"] | {"sparsity": 0.3}})
+    assert ran.settle("v2") == waves_of("small")[1:]
+    assert ran.evaluate(after=timedelta(minutes=5)) == {}
+
+
+def test_a_setting_runs_what_reads_it(ran: Platform, raw_settings: dict[str, Any], tmp_path: Path) -> None:
+    ran.add(raw_settings | {"memory_budget": "20 GB"})  # decides how, not what
+    assert ran.settle("v2") == []
+    truth = tmp_path / "truth.csv"
+    pd.read_parquet(raw_settings["truth"]).head(20).to_csv(truth, index=False)
+    ran.add(raw_settings | {"truth": str(truth)})
+    assert ran.settle("v3") == [{"network_scores": ["small"], "report": ["small"]}]
+    ran.add(raw_settings | {"truth": str(truth), "min_cells": 11})
+    assert ran.settle("v4") == waves_of("small")
+
+
+@pytest.fixture
+def ran(platform: Platform, raw_settings: dict[str, Any]) -> Platform:
+    """A platform on which the data set was made of its settings, as far as lineage tells."""
+    platform.add(raw_settings)
+    platform.settle("v1")
+    registration = registry.find(platform.lake, "small")
+    for name in (name for wave in WAVES for name in wave):
+        record = RECORDS[name]
+        parameters, _ = parameters_of(record, registration, registration.spec())
+        platform.lake.write(
+            name, "small", None, {table.name: no_rows(table) for table in record.tables}, {"made": b"some"},
+            run_id="r", inputs=(), parameters=parameters, file_sha256=registration.sha256,
+        )  # fmt: skip
+    return platform
+
+
+def test_a_method_that_is_added_runs_and_one_that_is_not_wanted_has_no_partition(
+    platform: Platform, raw_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.add(raw_settings)
+    assert platform.instance.get_dynamic_partitions("dataset_scmagnify") == ["small"]
+    spec = registry.find(platform.lake, "small").spec()
+    announce_partitions(platform.instance, spec.model_copy(update={"methods": ()}))
+    assert platform.instance.get_dynamic_partitions("dataset_scmagnify") == []
+    assert platform.instance.get_dynamic_partitions("dataset") == ["small"]
+    # Nothing waits for a family that the data set does not run.
+    monkeypatch.setattr(automation, "wanted_data_sets", lambda family: {"small"} if family is None else set())
+    assert set(platform.evaluate()) >= set(WAVES[0])
+    platform.make({asset: ["small"] for asset in WAVES[0]}, "v1")
+    assert not {"scmagnify_model", "scmagnify_network"} & set(platform.evaluate())
 
 
 def test_nothing_is_made_from_an_old_network_while_a_new_one_is_on_its_way(
@@ -142,10 +182,10 @@ def test_what_follows_a_failed_step_waits_and_is_asked_for_again_at_night(
     platform.add(raw_settings)
     platform.make(platform.evaluate(), "v1")
     assert set(platform.evaluate()) == set(WAVES[1])
-    fail_training(platform, [0, 1])
+    fail_training(platform)
     assert platform.evaluate() == {}  # a step failed: nobody but the user can mend that
     again = platform.evaluate(after=timedelta(hours=5))
-    assert again == {"trained_model": ["small|0", "small|1"], "seed_network": ["small|0", "small|1"]}
+    assert again == {"scmagnify_model": ["small"], "scmagnify_network": ["small"]}
     assert platform.evaluate() == {}
 
 
@@ -178,27 +218,14 @@ def test_what_a_lost_run_left_undone_is_asked_for_again_until_it_is_in_vain(
     assert platform.evaluate(after=timedelta(seconds=1)) == platform.evaluate(after=timedelta(minutes=5)) == {}
 
 
-def test_a_failed_seed_that_is_no_longer_asked_for_holds_up_nothing(
-    platform: Platform, raw_settings: dict[str, Any]
-) -> None:
-    platform.add(raw_settings | {"seeds": 3})
-    platform.make(platform.evaluate(), "v1")
-    platform.make({name: keys[:2] for name, keys in platform.evaluate().items()}, "v1")
-    fail_training(platform, [2])
-    assert platform.settle("v1") == []
-    platform.add(raw_settings | {"seeds": 2})
-    assert platform.settle("v2") == waves_of("small", 2)
-
-
-def fail_training(platform: Platform, seeds: Sequence[int]) -> None:
+def fail_training(platform: Platform) -> None:
     """Fails in earnest: its inputs were only said to be there."""
-    for seed in seeds:
-        result = dg.materialize(
-            [*ASSETS, *CHECKS], selection=["trained_model"], partition_key=join_key("small", seed),
-            instance=platform.instance, resources=resources(str(platform.home.lake)), raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )  # fmt: skip
-        assert not result.success
+    result = dg.materialize(
+        [*ASSETS, *CHECKS], selection=["scmagnify_model"], partition_key="small",
+        instance=platform.instance, resources=resources(str(platform.home.lake)), raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )  # fmt: skip
+    assert not result.success
 
 
 def test_a_data_set_from_before_the_first_start_runs_at_night(home: Home, raw_settings: dict[str, Any]) -> None:
@@ -206,7 +233,7 @@ def test_a_data_set_from_before_the_first_start_runs_at_night(home: Home, raw_se
         registry.announce(instance, registry.register(Lakehouse(home.lake), raw_settings))
         platform = Platform(home, instance)
         assert platform.evaluate() == {}
-        assert platform.evaluate(after=timedelta(hours=5)) == waves_of("small", 2)[0]
+        assert platform.evaluate(after=timedelta(hours=5)) == waves_of("small")[0]
 
 
 def test_two_data_sets_do_not_wait_for_each_other(platform: Platform, raw_settings: dict[str, Any]) -> None:
@@ -214,7 +241,7 @@ def test_two_data_sets_do_not_wait_for_each_other(platform: Platform, raw_settin
     platform.make(platform.evaluate(), "v1")
     platform.add(raw_settings | {"name": "other", "seeds": 1})
     requests = platform.evaluate()
-    assert requests["trained_model"] == ["small|0", "small|1"]
+    assert requests["scmagnify_model"] == ["small"]
     assert requests["dataset"] == ["other"]
 
 
@@ -251,60 +278,22 @@ def test_the_leaderboard_follows_the_scores_of_every_data_set_and_waits_for_none
 
 
 def test_a_request_over_all_data_sets_has_no_data_set() -> None:
-    request = dg.RunRequest(asset_selection=[dg.AssetKey("leaderboard")])
-    assert join_seeds([request]) == [request]
-    assert DATASET_TAG not in _tagged(request).tags
+    assert DATASET_TAG not in _tagged(dg.RunRequest(asset_selection=[dg.AssetKey("leaderboard")])).tags
+    assert _tagged(dg.RunRequest(partition_key="small")).tags[DATASET_TAG] == "small"
 
 
-def test_seeds_of_datasets_follows_the_registry(home: Home, raw_settings: dict[str, Any]) -> None:
+def test_wanted_data_sets_follow_the_registry(home: Home, raw_settings: dict[str, Any]) -> None:
     lake = Lakehouse(home.lake)
-    assert seeds_of_datasets() == {}
+    assert wanted_data_sets(None) == set()
     registry.register(lake, raw_settings)
-    assert seeds_of_datasets() == {"small": 2}
-    registry.register(lake, raw_settings | {"seeds": 4}, replace=True)
-    assert seeds_of_datasets() == {"small": 4}
-
-
-# ---------------------------------------------------------------- one run for the seeds of a data set
-
-
-def requests_of(
-    keys: Sequence[str], assets: Sequence[str] = ("trained_model", "seed_network")
-) -> list[dg.RunRequest]:
-    found = []
-    for key in keys:
-        name, _, seed = key.partition("|")
-        partition = join_key(name, int(seed)) if seed else name
-        tags = DATASET_SEEDS.get_tags_for_partition_key(partition) if seed else {"dagster/partition": name}
-        selection = [dg.AssetKey(asset) for asset in assets]
-        found.append(dg.RunRequest(partition_key=partition, asset_selection=selection, tags=dict(tags)))
-    return found
-
-
-def summary(requests: Sequence[dg.RunRequest]) -> list[tuple[str | None, str | None, str | None]]:
-    return [(one.partition_key, one.tags.get(RANGE_START), one.tags.get(RANGE_END)) for one in requests]
-
-
-def test_join_seeds_makes_one_request_of_consecutive_seeds_of_a_data_set() -> None:
-    joined = join_seeds(requests_of(["a|1", "a|0", "b|0", "a|2"]))
-    assert summary(joined) == [(None, "a|0", "a|2"), ("b|0", None, None)]
-    assert joined[0].asset_selection == [dg.AssetKey("trained_model"), dg.AssetKey("seed_network")]
-    assert not [key for key in joined[0].tags if key.startswith("dagster/partition")]
-
-
-def test_join_seeds_does_not_reach_over_a_gap() -> None:
-    assert summary(join_seeds(requests_of(["a|0", "a|2", "a|3"]))) == [("a|0", None, None), (None, "a|2", "a|3")]
-
-
-def test_join_seeds_leaves_other_requests_alone() -> None:
-    plain = requests_of(["a", "b"], ["dataset"])
-    assert join_seeds(plain) == plain
-    apart = join_seeds([*requests_of(["a|0"], ["seed_network"]), *requests_of(["a|1"])])
-    assert summary(apart) == [("a|0", None, None), ("a|1", None, None)]
+    assert wanted_data_sets(None) == wanted_data_sets("scmagnify") == {"small"}
+    assert wanted_data_sets("deepsem") == set()
+    registry.register(lake, raw_settings | {"name": "other"})
+    assert wanted_data_sets("scmagnify") == {"small", "other"}
 
 
 def test_the_sensor_keeps_its_class_when_dagster_copies_it() -> None:
-    sensor = automation_sensor()
+    sensor = automation_sensor(awaited_assets())
     copy = sensor.with_attributes(metadata={})
     assert type(copy) is type(sensor)
     assert copy.default_status == dg.DefaultSensorStatus.RUNNING
@@ -314,7 +303,7 @@ class Daemon:
     """The sensor, tick by tick, as the daemon has the code server evaluate it."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance, self.sensor, self.cursor = instance, automation_sensor(), None
+        self.instance, self.sensor, self.cursor = instance, automation_sensor(awaited_assets()), None
 
     def tick(self, keep: bool = True) -> str:
         """What came of a tick; ``keep`` its cursor, or lose it as a daemon that is killed does."""
@@ -351,12 +340,6 @@ def test_nothing_is_evaluated_while_nothing_happens(
     assert daemon.tick() == "nothing to do"  # looks all the same, now and then
 
 
-def test_what_other_runs_wait_for_has_children_of_other_partitions() -> None:
-    for name in AWAITED:
-        node = GRAPH.get(dg.AssetKey(name))
-        assert any(GRAPH.get(child).partitions_def != node.partitions_def for child in node.child_keys), name
-
-
 def test_training_does_not_wait_for_the_baselines_but_the_scores_do(
     platform: Platform, raw_settings: dict[str, Any]
 ) -> None:
@@ -372,12 +355,13 @@ def test_training_does_not_wait_for_the_baselines_but_the_scores_do(
         if asset != "baseline_networks":
             report_made(platform, asset, run)
     assert set(platform.evaluate()) == set(WAVES[1])
-    platform.make({asset: ["small|0", "small|1"] for asset in WAVES[1]}, "v1")
+    platform.make({asset: ["small"] for asset in WAVES[1]}, "v1")
     assert set(platform.evaluate()) == set(WAVES[2]) - {"network_scores", "report"}
     report_made(platform, "baseline_networks", run)
+    assert set(platform.evaluate()) == {"network_scores"}
     assert set(platform.evaluate()) == set()  # those that were just asked for come first
-    platform.make({asset: ["small"] for asset in WAVES[2][:5]}, "v1")
-    assert set(platform.evaluate()) == {"network_scores", "report"}
+    platform.make({asset: ["small"] for asset in WAVES[2] if asset != "report"}, "v1")
+    assert set(platform.evaluate()) == {"report"}
 
 
 def report_made(platform: Platform, asset: str, run: dg.DagsterRun) -> None:
