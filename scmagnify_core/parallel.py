@@ -7,14 +7,31 @@ import signal
 import sys
 import threading
 
+from scmagnify_core.errors import InputError
+
+CORES = "SCMAGNIFY_CORES"  # set for each step that a cluster places, and by whoever shares a machine
+
 _watching = False
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use all
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: those it is given by the system, or as many of them as ``SCMAGNIFY_CORES`` says.
+
+    A container sees every core of its node, however few it asked for, and so does a Ray job.
+
+    Raises
+    ------
+    InputError
+        The variable is no positive integer.
+    """
+    # The affinity is Linux's; elsewhere a process may use all.
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get(CORES)
+    if not given:
+        return found
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(f"{CORES}={given}", "is no positive integer.", f"Say, {CORES}=2.")
+    return min(found, int(given))
 
 
 def end_with_parent() -> None:

@@ -7,6 +7,8 @@
 ``SCMAGNIFY_TRAINING_GPUS``   GPUs of the step that trains; 0 by default, because a cluster without GPUs
                               would leave the step pending for ever
 ``SCMAGNIFY_NEEDS``           what single assets need, as JSON: ``{"scmagnify_model": {"memory_gib": 16}}``
+``SCMAGNIFY_CORES``           cores that a step computes on: all it sees by default; Ray and Kubernetes set it
+                              to what the step needs
 ============================  ==========================================================================
 
 An asset declares its `Needs` once; `op_tags` says them in the words of every executor that places steps on machines.
@@ -24,6 +26,7 @@ from typing import Any
 import dagster as dg
 
 from scmagnify_core.errors import InputError, shorten
+from scmagnify_core.parallel import CORES
 
 EXECUTOR = "SCMAGNIFY_EXECUTOR"
 MAX_CONCURRENT = "SCMAGNIFY_MAX_CONCURRENT"
@@ -42,8 +45,9 @@ MIB = 2**20
 class Needs:
     """What a step needs of a machine.
 
-    ``cpus`` and ``gpus`` may be fractions (steps then share one). ``memory_gib`` is reserved on Ray; on Kubernetes it
-    is also the limit, beyond which the step is killed.
+    ``cpus`` and ``gpus`` may be fractions (steps then share one). A step that is placed by its needs computes on as
+    many threads as it has whole cores, on one at least. ``memory_gib`` is reserved on Ray; on Kubernetes it is also the
+    limit, beyond which the step is killed.
     """
 
     cpus: float = 1
@@ -97,18 +101,28 @@ def op_tags(needs: Needs) -> dict[str, Any]:
 
     On Kubernetes memory is requested and limited alike, so that a step is never promised what the node has not. Cores
     are only requested: a limit would throttle while the node idles. GPUs are devices there, so a fraction takes one.
+    Neither keeps a step to its cores, so the step is told of them.
     """
-    memory = round(needs.memory_gib * 1024)
-    ray: dict[str, Any] = {"num_cpus": needs.cpus, "memory": memory * MIB}
+    memory, threads = round(needs.memory_gib * 1024), threads_of(needs.cpus)
+    ray: dict[str, Any] = {
+        "num_cpus": needs.cpus, "memory": memory * MIB, "runtime_env": {"env_vars": threads}
+    }  # fmt: skip
     limits: dict[str, Any] = {"memory": f"{memory}Mi"}
     if needs.gpus:
         ray["num_gpus"] = needs.gpus
         limits["nvidia.com/gpu"] = str(math.ceil(needs.gpus))
     requests = {"cpu": f"{round(needs.cpus * 1000)}m", "memory": f"{memory}Mi"}
-    return {
-        "dagster-ray/config": ray,
-        "dagster-k8s/config": {"container_config": {"resources": {"requests": requests, "limits": limits}}},
+    container = {
+        "resources": {"requests": requests, "limits": limits},
+        "env": [{"name": name, "value": value} for name, value in threads.items()],
     }
+    return {"dagster-ray/config": ray, "dagster-k8s/config": {"container_config": container}}
+
+
+def threads_of(cpus: float) -> dict[str, str]:
+    """Variables that keep a process to whole cores: its own threads, and those of OpenMP, BLAS, torch and faiss."""
+    n_threads = str(max(1, int(cpus)))
+    return {CORES: n_threads, "OMP_NUM_THREADS": n_threads}
 
 
 def executor() -> dg.ExecutorDefinition:

@@ -3,7 +3,8 @@
 - A step that was lost together with its run's worker (a node went down) is launched again under the name of the lost
   job, which Ray refuses for as long as it remembers that job: forget it first.
 - A job that was stopped from outside (Ray's dashboard) counts as healthy, and its run waits for it for ever.
-- A step that says nothing of its needs takes no core, so that Ray would start all checks of a run at once.
+- A step that says nothing of its needs takes no core, so that Ray would start all checks of a run at once, each on
+  every core.
 
 Imported only where Ray is what the environment names (`executors`).
 """
@@ -25,6 +26,8 @@ from dagster_ray import ray_executor
 from dagster_ray.configs import USER_DEFINED_RAY_KEY
 from dagster_ray.core.executor import RayStepHandler
 
+from scmagnify_assets.steps.executors import threads_of
+
 _CORES_OF_A_CHECK = 1.0
 
 
@@ -39,6 +42,7 @@ class Steps(RayStepHandler):
             self.client.delete_job(self._get_ray_job_submission_id(step_handler_context))
         tags = step_handler_context.step_tags[self._get_step_key(step_handler_context)]
         self.num_cpus = None if USER_DEFINED_RAY_KEY in tags else _CORES_OF_A_CHECK  # would override those of the tag
+        self.runtime_env = {"env_vars": threads_of(_CORES_OF_A_CHECK)}  # that of a tag overrides it
         yield from super().launch_step(step_handler_context)
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:

@@ -320,6 +320,9 @@ def test_every_step_is_a_ray_job(platform: Platform, runs: list[str]) -> None:
     assets = {asset for wave in WAVES for asset in wave}
     assert assets <= steps
     assert steps - assets  # its checks
+    # Each was told of its one core, which is what all of them declare.
+    told = [(job.runtime_env or {})["env_vars"] for job in jobs if (job.metadata or {}).get("dagster/op")]
+    assert {(one["SCMAGNIFY_CORES"], one["OMP_NUM_THREADS"]) for one in told} == {("1", "1")}
     # The last ones may not have ended yet: a run has succeeded a moment before its worker's process is gone.
     assert not [job for job in jobs if job.status in ("FAILED", "STOPPED")]
 

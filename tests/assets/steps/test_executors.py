@@ -1,6 +1,7 @@
 """Where steps run is a matter of the environment; what they need is said to every executor alike."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,9 +138,41 @@ def test_kubernetes_job_of_a_step_limits_gpus_and_memory(gpus: float, devices: s
         DagsterK8sJobConfig(job_image="scmagnify", dagster_home="/srv"), ["step"], "step",
         get_user_defined_k8s_config(tags),
     )  # fmt: skip
-    resources = job.spec.template.spec.containers[0].resources
-    assert resources.limits == {"memory": "512Mi", "nvidia.com/gpu": devices}
-    assert resources.requests == {"cpu": "1500m", "memory": "512Mi"}
+    (container,) = job.spec.template.spec.containers
+    assert container.resources.limits == {"memory": "512Mi", "nvidia.com/gpu": devices}
+    assert container.resources.requests == {"cpu": "1500m", "memory": "512Mi"}
+    assert {"SCMAGNIFY_CORES": "1", "OMP_NUM_THREADS": "1"}.items() <= {
+        one.name: one.value for one in container.env
+    }.items()
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0, "1"), (0.5, "1"), (1, "1"), (1.5, "1"), (3, "3"), (8.0, "8")])
+def test_a_step_is_told_its_whole_cores_by_every_executor_that_places_it(cpus: float, threads: str) -> None:
+    """Seen from a Ray job or a container, the machine has all its cores, and libraries would start a thread on each."""
+    tags = op_tags(Needs(cpus=cpus))
+    expected = {"SCMAGNIFY_CORES": threads, "OMP_NUM_THREADS": threads}
+    assert tags["dagster-ray/config"]["runtime_env"] == {"env_vars": expected}
+    env = tags["dagster-k8s/config"]["container_config"]["env"]
+    assert {one["name"]: one["value"] for one in env} == expected
+
+
+def test_a_step_of_one_core_computes_on_one_thread() -> None:
+    """In a process with the step's variables: our own threads, and those of BLAS, torch and faiss."""
+    told = op_tags(Needs(cpus=1))["dagster-ray/config"]["runtime_env"]["env_vars"]
+    program = """
+import json, faiss, numpy, torch
+from threadpoolctl import threadpool_info
+from scmagnify_core.parallel import n_cores
+numpy.ones((2, 2)) @ numpy.ones((2, 2))
+print(json.dumps([n_cores(), torch.get_num_threads(), faiss.omp_get_max_threads(),
+                  *(pool["num_threads"] for pool in threadpool_info())]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | told, capture_output=True, text=True, check=True
+    )
+    n_threads = json.loads(done.stdout)
+    assert len(n_threads) > 4
+    assert set(n_threads) == {1}
 
 
 def test_tags_are_valid_on_an_asset() -> None:

@@ -100,6 +100,17 @@ def test_step_without_needs_takes_a_core_and_one_with_needs_what_it_says(steps: 
     assert asked == [(1, None), (0.5, 1), (1, None)]
 
 
+def test_step_is_told_how_many_cores_it_has(steps: Steps) -> None:
+    """With the executor's own variables beside, and a check on one core after a step on many."""
+    steps.env_vars = ["SCMAGNIFY_HOME=/lake"]
+    for tags in (tagged(Needs(cpus=4)), {}):
+        steps.client.jobs.clear()  # type: ignore[attr-defined]
+        list(steps.launch_step(context(tags)))
+    told = [one["runtime_env"]["env_vars"] for one in steps.client.asked]  # type: ignore[attr-defined]
+    assert [(one["SCMAGNIFY_CORES"], one["OMP_NUM_THREADS"]) for one in told] == [("4", "4"), ("1", "1")]
+    assert {one["SCMAGNIFY_HOME"] for one in told} == {"/lake"}
+
+
 @pytest.mark.parametrize(
     ("status", "is_healthy"),
     [
