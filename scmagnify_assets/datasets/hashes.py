@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scmagnify_assets.lake.lakehouse import Lakehouse
-from scmagnify_core.data.dataset import file_sha256
+from scmagnify_core.data.reading import file_sha256
 
 LARGE_BYTES = 64 * 2**20
 

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from scmagnify_core.data.dataset import TARGET_SUM, Dataset
+from scmagnify_core.data.dataset import Dataset
+from scmagnify_core.data.normalise import TARGET_SUM
 
 MIN_METACELLS = 30
 ROWS_AT_ONCE = 64  # metacells whose sums exist as a sparse matrix beside the dense result

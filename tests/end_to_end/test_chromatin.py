@@ -75,7 +75,7 @@ def test_evidence_leads_from_an_edge_to_its_peak_and_motif(shell):
 
 
 def test_lineage_holds_the_hashes_of_the_reference_files(shell, files):
-    from scmagnify_core.data.dataset import file_sha256
+    from scmagnify_core.data.reading import file_sha256
 
     rows = shell.sql("SELECT asset, parameters FROM lineage WHERE asset IN ('tf_binding', 'dataset')")
     parameters = {row["asset"]: json.loads(row["parameters"]) for row in rows}

@@ -53,7 +53,7 @@ def test_every_view_is_filled_with_the_promised_columns(shell):
 @pytest.mark.e2e
 def test_one_query_tells_seeds_file_code_and_run_of_an_edge(shell, simulated):
     from scmagnify_assets.lake.lineage import code_version
-    from scmagnify_core.data.dataset import file_sha256
+    from scmagnify_core.data.reading import file_sha256
 
     said = shell.run("sql", "FROM edge_provenance ORDER BY score DESC LIMIT 1", "--format", "json")
     (row,) = json.loads(said)

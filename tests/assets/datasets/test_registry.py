@@ -6,7 +6,7 @@ import pytest
 
 from scmagnify_assets.datasets import registry
 from scmagnify_assets.lake.lakehouse import Lakehouse
-from scmagnify_core.data.dataset import file_sha256
+from scmagnify_core.data.reading import file_sha256
 from scmagnify_core.errors import InputError
 
 

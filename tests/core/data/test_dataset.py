@@ -14,8 +14,9 @@ import scanpy
 from pydantic import ValidationError
 from scipy import sparse, stats
 
-from scmagnify_core.data.dataset import Dataset, file_sha256, read_dataset
+from scmagnify_core.data.dataset import Dataset, read_dataset
 from scmagnify_core.data.description import DataDescription
+from scmagnify_core.data.reading import file_sha256
 from scmagnify_core.data.trajectory import diffusion_pseudotime, principal_components
 from scmagnify_core.errors import InputError, MissingColumnError
 from scmagnify_core.tables.catalogue import TABLES
