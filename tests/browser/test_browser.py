@@ -119,7 +119,7 @@ def test_the_page_of_an_asset_shows_its_numbers_and_figure(
     page.get_by_text(f"{rows:,}", exact=True).first.wait_for()
 
     page.goto(f"{platform.url}/assets/{asset}?view=events")
-    page.get_by_text(number, exact=True).wait_for()
+    page.get_by_text(number, exact=True).first.wait_for()
     page.get_by_role("row", name=re.compile(r"^figure\b")).get_by_text("Show Markdown").click()
     figure = page.locator("img[alt=figure]")
     figure.wait_for()
