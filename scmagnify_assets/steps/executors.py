@@ -25,8 +25,8 @@ from typing import Any
 
 import dagster as dg
 
+from scmagnify_assets.steps.processes import threads_of
 from scmagnify_core.errors import InputError, shorten
-from scmagnify_core.parallel import CORES
 
 EXECUTOR = "SCMAGNIFY_EXECUTOR"
 MAX_CONCURRENT = "SCMAGNIFY_MAX_CONCURRENT"
@@ -117,12 +117,6 @@ def op_tags(needs: Needs) -> dict[str, Any]:
         "env": [{"name": name, "value": value} for name, value in threads.items()],
     }
     return {"dagster-ray/config": ray, "dagster-k8s/config": {"container_config": container}}
-
-
-def threads_of(cpus: float) -> dict[str, str]:
-    """Variables that keep a process to whole cores: its own threads, and those of OpenMP, BLAS, torch and faiss."""
-    n_threads = str(max(1, int(cpus)))
-    return {CORES: n_threads, "OMP_NUM_THREADS": n_threads}
 
 
 def executor() -> dg.ExecutorDefinition:

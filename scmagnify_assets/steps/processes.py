@@ -1,4 +1,4 @@
-"""What a process of the platform is called, and what it used, as its materialization tells."""
+"""What a process of the platform is called, how many threads it has, and what it used."""
 
 import multiprocessing
 import resource
@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scmagnify_core.memory import RSS_PER_MIB, PeakMemory
+from scmagnify_core.parallel import CORES
 
 MIB = 2**20
 
@@ -49,3 +50,9 @@ def measured() -> Iterator[dict[str, float]]:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
             found["gpu_peak_memory_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
+
+
+def threads_of(cpus: float) -> dict[str, str]:
+    """Variables that keep a process to whole cores: its own threads, and those of OpenMP, BLAS, torch and faiss."""
+    n_threads = str(max(1, int(cpus)))
+    return {CORES: n_threads, "OMP_NUM_THREADS": n_threads}

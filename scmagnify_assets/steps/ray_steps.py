@@ -26,7 +26,7 @@ from dagster_ray import ray_executor
 from dagster_ray.configs import USER_DEFINED_RAY_KEY
 from dagster_ray.core.executor import RayStepHandler
 
-from scmagnify_assets.steps.executors import threads_of
+from scmagnify_assets.steps.processes import threads_of
 
 _CORES_OF_A_CHECK = 1.0
 
