@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DATASET = "small"
 LAST = ("tf_activity", "report")  # assets that are materialized with the mouse
-GROUPS = ("data", "prior", "scmagnify", "network", "interpretation", "evaluation")
+GROUPS = ("data", "prior", "lags", "scmagnify", "network", "interpretation", "evaluation")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

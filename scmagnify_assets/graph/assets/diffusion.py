@@ -12,7 +12,7 @@ from scmagnify_core.data.dataset import Dataset
 from scmagnify_core.methods.family import Input
 
 
-@asset(group="data", kinds=("scipy", "safetensors"), codec=OPERATORS, settings=("diffusion", "n_lags"))
+@asset(group="lags", kinds=("scipy", "safetensors"), codec=OPERATORS, settings=("diffusion", "n_lags"))
 def diffusion_operators(
     context: dg.AssetExecutionContext, dataset: Dataset, prior_network: PriorNetwork | None, specs: Specs
 ) -> diffusion.DiffusionOperators | None:
