@@ -8,24 +8,21 @@ which the UI shows at the sensor.
 Decisions:
 
 - The address is a secret: whoever has it can post. It is read from the environment, never from the configuration,
-  which the UI shows, and nothing that is logged holds more of it than its host. Exceptions of urllib quote the address
-  in places, hence no exception is logged as it is.
+  which the UI shows, and nothing that is logged holds more of it than its host. Exceptions of requests quote the
+  address in places, hence no exception is logged as it is.
 - A run that Dagster will start again is not worth waking anybody: only the last attempt is told. Dagster marks the
   others with the tag ``dagster/will_retry``.
 - A webhook that does not answer must not stop the sensor: one more try, then a warning that says what to mend. The
   failure itself is logged before, so that it is not lost.
-- Redirects are refused. urllib would follow them with a GET and no message, and call that success.
+- Redirects are refused. They are followed with a GET and no message, which would look like success.
 - Checks that fail are told if they block, because then the run fails. Those that only warn are for looking at, in the
   UI: an alert for each would teach people to ignore alerts.
 - A run that was started in a terminal (``scmagnify run``) belongs to no code location: its failure is printed there.
 - The sensor starts with what fails after its first tick, and catches up with what failed while the daemon was down.
 """
 
-import json
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -122,9 +119,8 @@ def describe(context: dg.RunFailureSensorContext) -> FailedRun:
 
 
 def _dataset(tags: Mapping[str, str]) -> str:
-    """The data set of a run; a key of data set and seed has the data set first, whose name cannot hold a '|'."""
-    found = next((tags[name] for name in DATASET_TAGS if tags.get(name)), "")
-    return found.partition("|")[0]
+    """The data set of a run."""
+    return next((tags[name] for name in DATASET_TAGS if tags.get(name)), "")
 
 
 def _assets(run: dg.DagsterRun, instance: dg.DagsterInstance) -> tuple[str, ...]:
@@ -139,55 +135,51 @@ def _assets(run: dg.DagsterRun, instance: dg.DagsterInstance) -> tuple[str, ...]
     return tuple(sorted(key.to_user_string() for key in keys))
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """None: the redirect is an error, as any other answer that is not success."""
-
-
 def post(url: str, payload: Mapping[str, Any]) -> str:
     """Send a message as JSON, with one more try; returns what went wrong, nothing if it was taken.
 
     The answer never holds the address, and nothing is raised.
     """
+    import requests
+
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        host = urlsplit(url).hostname
+        requests.Request("POST", url).prepare()
+        if not host or not url.startswith(("http://", "https://")):
             return f"the value of {WEBHOOK} is no http(s) address"
-        request = urllib.request.Request(
-            url,
-            data=json.dumps(payload).encode(),
-            headers={"Content-Type": "application/json", "User-Agent": "scmagnify"},
-            method="POST",
-        )
-    except ValueError:
+    except (requests.RequestException, ValueError):
         return f"the value of {WEBHOOK} is no http(s) address"
-    opener = urllib.request.build_opener(_NoRedirects())
     problem = ""
     for attempt in range(2):
         if attempt:
             time.sleep(PAUSE_S)
         try:
-            with opener.open(request, timeout=TIMEOUT_S):
+            answer = requests.post(
+                url, json=dict(payload), headers={"User-Agent": "scmagnify"}, timeout=TIMEOUT_S, allow_redirects=False
+            )
+            if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
                 return ""
-        except urllib.error.HTTPError as error:
-            error.close()
-            problem = f"{parts.hostname} answered {error.code}"
-            refused = HTTPStatus.BAD_REQUEST <= error.code < HTTPStatus.INTERNAL_SERVER_ERROR
-            if refused and error.code not in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS):
+            problem = f"{host} answered {answer.status_code}"
+            refused = HTTPStatus.BAD_REQUEST <= answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+            if refused and answer.status_code not in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS):
                 return problem  # asking again gets the same answer
-        except TimeoutError:
-            problem = f"{parts.hostname} did not answer within {TIMEOUT_S:g} s"
-        except urllib.error.URLError as error:
-            reason = error.reason
-            if isinstance(reason, TimeoutError):
-                problem = f"{parts.hostname} did not answer within {TIMEOUT_S:g} s"
-            else:
-                # The system's own words (connection refused, name not known) hold no address; others may.
-                words = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
-                problem = f"{parts.hostname} cannot be reached ({words})"
+        except requests.Timeout:
+            problem = f"{host} did not answer within {TIMEOUT_S:g} s"
+        except requests.ConnectionError as error:
+            problem = f"{host} cannot be reached ({_words_of_the_system(error)})"
         except Exception as error:  # whatever it is, it must not stop the sensor; and its text may quote the address
-            problem = f"{parts.hostname} could not be asked ({type(error).__name__})"
+            problem = f"{host} could not be asked ({type(error).__name__})"
     return problem
+
+
+def _words_of_the_system(error: BaseException) -> str:
+    """What the system said (connection refused, name not known), which holds no address; else the kind of error."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return type(error).__name__
 
 
 def _will_retry(context: dg.RunFailureSensorContext) -> bool:

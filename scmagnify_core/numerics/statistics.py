@@ -27,7 +27,8 @@ N_GRID = 100  # positions at which amplitude and peak of a fit are read
 def adjust_pvalues(pvalues: ArrayLike) -> Float[np.ndarray, "..."]:
     """Benjamini-Hochberg adjusted p-values, over all entries together.
 
-    Controls the false discovery rate if tests are independent or positively dependent. Cost is one sort.
+    SciPy's ``false_discovery_control``, which controls the rate if tests are independent or positively dependent, and
+    tests that could not be made left out.
 
     Parameters
     ----------
@@ -47,18 +48,15 @@ def adjust_pvalues(pvalues: ArrayLike) -> Float[np.ndarray, "..."]:
     ----------
     Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289-300.
     """
+    from scipy.stats import false_discovery_control  # heavy, and few processes need it
+
     values = np.asarray(pvalues, dtype=np.float64)
     tested = values[~np.isnan(values)]
     if tested.size and (tested.min() < 0 or tested.max() > 1):
         raise ValueError(f"p-values must lie in [0, 1], found {tested.min():g} to {tested.max():g}")
-    order = np.argsort(tested, kind="stable")
-    scaled = tested[order] * (tested.size / np.arange(1, tested.size + 1))
-    # Step-up: an adjusted value is the smallest among the scaled values of its own and all larger p-values.
-    stepped = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
-    adjusted = np.empty_like(tested)
-    adjusted[order] = stepped
     result = np.full(values.shape, np.nan)
-    result[~np.isnan(values)] = adjusted
+    if tested.size:
+        result[~np.isnan(values)] = false_discovery_control(tested)
     return result
 
 

@@ -72,6 +72,17 @@ def test_the_order_of_cells_does_not_matter(name, planted):
     assert stats.spearmanr(before, after).statistic > 0.85
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_order_of_genes_does_not_matter(name, planted):
+    inputs, _ = planted
+    order = np.random.default_rng(0).permutation(inputs.dataset.rna.n_vars)
+    turned = dataclasses.replace(
+        inputs, dataset=dataclasses.replace(inputs.dataset, rna=inputs.dataset.rna[:, order].copy())
+    )
+    before, after = (score_of(network_of(NETWORKS[name], one)) for one in (inputs, turned))
+    np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", LEARNING)
 def test_planted_edges_are_found_better_than_by_chance_and_in_shuffled_cells_no_better(name, planted):
     inputs, is_true = planted
