@@ -12,7 +12,7 @@ from scmagnify_assets.datasets.partitions import DATASETS, partitions_of
 from scmagnify_assets.definitions import defs
 from scmagnify_assets.graph.checks.all import CHECKS
 from scmagnify_assets.graph.record import RECORDS
-from scmagnify_assets.graph.waves import OVER_DATASETS, awaited_assets, waves
+from scmagnify_assets.graph.waves import OVER_DATASETS
 from scmagnify_assets.home import Home
 from scmagnify_assets.steps.executors import PRELOADED
 from scmagnify_core.tables.catalogue import TABLES
@@ -79,29 +79,6 @@ def test_every_asset_says_what_it_is(graph: Any) -> None:
     for node in graph.asset_nodes:
         assert node.description, node.key
         assert node.group_name != "default", node.key
-
-
-def test_waves_hold_every_asset_after_what_it_needs() -> None:
-    done = {"raw_dataset"}
-    for name in (asset for wave in waves(["scmagnify"]) for asset in wave.assets):
-        assert DEPENDENCIES[name] <= done, name
-        done.add(name)
-    assert done == set(DEPENDENCIES)
-    assert [(wave.family, wave.is_over_datasets) for wave in waves(["scmagnify"])] == [
-        (None, False), ("scmagnify", False), (None, False), (None, True),
-    ]  # fmt: skip
-
-
-def test_a_family_that_is_not_wanted_has_no_wave() -> None:
-    assert not {wave.family for wave in waves([])} & {"scmagnify"}
-    assert "scmagnify_model" not in {asset for wave in waves([]) for asset in wave.assets}
-
-
-def test_awaited_are_the_assets_that_other_runs_wait_for() -> None:
-    assert set(awaited_assets()) == {
-        "diffusion_operators", "scmagnify_model", "scmagnify_network", "imported_networks", "baseline_networks",
-        "network_scores",
-    }  # fmt: skip
 
 
 def test_checks_belong_to_assets_and_block() -> None:
