@@ -34,7 +34,10 @@ def ui(
     out.print(f"UI on http://{host}:{port}, watching {home.incoming_url} (stop with Ctrl-C)", soft_wrap=True)
     out.print(f"Log: {log_file(home)}", soft_wrap=True, highlight=False)
     if host not in ("127.0.0.1", "localhost", "::1"):
-        err.print(f"[yellow]Anyone who reaches {host}:{port} can start runs and read results: there is no log-in.[/]")
+        err.print(
+            f"[yellow]Anyone who reaches {host}:{port} can start runs and read results: there is no log-in.[/]",
+            soft_wrap=True,
+        )
     serve(home, host, port, lambda said: err.print(escape(said), highlight=False))
 
 
